@@ -1,0 +1,3 @@
+//! The `iter/cgroup` program.
+#![no_std]
+#![no_main]

@@ -1,0 +1,5 @@
+//! Waggle's node agent: collect → identify → report.
+#![deny(unsafe_code)]
+
+pub mod collect;
+pub mod identify;

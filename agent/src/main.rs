@@ -1,0 +1,3 @@
+//! Waggle's node agent.
+
+fn main() {}

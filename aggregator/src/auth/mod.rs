@@ -1,0 +1,74 @@
+//! Who asks, and may they: front proxy → client certificate → bearer token → anonymous, then authorization.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rustls_pki_types::CertificateDer;
+
+/// The certificates that the peer of a connection presented, leaf first; empty when it presented none. The handshake
+/// proved possession of the leaf's key and nothing else. A request extension of every request on the API port.
+#[derive(Debug, Clone, Default)]
+pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
+
+/// An authenticated (or anonymous) user.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// UID; empty when unknown.
+    pub uid: String,
+    /// Groups, in order.
+    pub groups: Vec<String>,
+    /// Extra attributes; keys lower case.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What a request wants to do, as a SubjectAccessReview asks it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Attributes {
+    /// A resource of `metrics.k8s.io`.
+    Resource {
+        /// `get`, `list`, `watch`, …
+        verb: String,
+        /// API group.
+        group: String,
+        /// API version as asked.
+        version: String,
+        /// Namespace; empty for cluster scope or all namespaces.
+        namespace: String,
+        /// Resource.
+        resource: String,
+        /// Subresource; empty for none.
+        subresource: String,
+        /// Name; empty for lists.
+        name: String,
+    },
+    /// Any other path.
+    NonResource {
+        /// Lower-cased method.
+        verb: String,
+        /// The path.
+        path: String,
+    },
+}
+
+/// The answer of the authorizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Allow,
+    /// 403, with the reason that the reviewer gave (may be empty).
+    Deny {
+        /// The review's reason.
+        reason: String,
+    },
+    /// 500: the review could not be made.
+    Failed {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// No credential that was presented could be accepted: 401.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Unauthorized")]
+pub struct Unauthorized;

@@ -1,0 +1,3 @@
+//! Waggle's aggregator.
+
+fn main() {}

@@ -1,0 +1,37 @@
+//! Quantities with their units in the type.
+
+/// CPU use: 10⁻⁹ cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct NanoCores(pub u64);
+
+/// An amount of memory in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Bytes(pub u64);
+
+/// An instant of a node's CLOCK_BOOTTIME in ns: comparable within one boot of one node only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct BootTime(pub u64);
+
+/// An instant in ns since the Unix epoch. For stamps, never for differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct RealTime(pub u64);
+
+/// A container id: the runtime's 64 hex digits as 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerId(pub [u8; 32]);
+
+impl ContainerId {
+    /// From `containerStatuses[].containerID` (`<runtime>://<64 hex digits>`); `None` for anything else.
+    pub fn from_status(text: &str) -> Option<Self> {
+        let hex = text.rsplit_once("://").map_or(text, |(_, id)| id).as_bytes();
+        if hex.len() != 64 {
+            return None;
+        }
+        let mut id = [0; 32];
+        for (byte, pair) in id.iter_mut().zip(hex.chunks_exact(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16);
+            *byte = u8::try_from(digit(*pair.first()?)? * 16 + digit(*pair.get(1)?)?).ok()?;
+        }
+        Some(Self(id))
+    }
+}

@@ -1,0 +1,3 @@
+//! Process 1 of a node in a virtual machine.
+
+fn main() {}

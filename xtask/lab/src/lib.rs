@@ -1,0 +1,1 @@
+//! Virtual machines as nodes, and scenarios with known truth.
