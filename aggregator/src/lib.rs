@@ -7,5 +7,6 @@
 
 pub mod auth;
 pub mod inventory;
+pub mod ring;
 pub mod units;
 pub mod view;

@@ -1,5 +1,7 @@
 //! Quantities with their units in the type.
 
+use std::time::Duration;
+
 /// CPU use: 10⁻⁹ cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct NanoCores(pub u64);
@@ -8,7 +10,7 @@ pub struct NanoCores(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Bytes(pub u64);
 
-/// An instant of a node's CLOCK_BOOTTIME in ns: comparable within one boot of one node only.
+/// An instant of a node's `CLOCK_BOOTTIME` in ns: comparable within one boot of one node only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct BootTime(pub u64);
 
@@ -33,5 +35,33 @@ impl ContainerId {
             *byte = u8::try_from(digit(*pair.first()?)? * 16 + digit(*pair.get(1)?)?).ok()?;
         }
         Some(Self(id))
+    }
+}
+
+/// A cgroup's 64-bit id: unique within one boot of one node. A restarted container has a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupId(pub u64);
+
+/// The kernel's random id of one boot (`/proc/sys/kernel/random/boot_id`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BootId(Box<str>);
+
+impl BootId {
+    /// From its text: 36 characters, hex digits and dashes; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plausible = text.len() == 36 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-');
+        plausible.then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl BootTime {
+    /// The time from `earlier` to this instant; zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
