@@ -1,12 +1,17 @@
 //! What is served: per node the newest complete entries, made from ring and inventory. Readers take one immutable
 //! [`NodeView`] per node and never wait for a writer.
 
+mod join;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use join::Join;
 use parking_lot::RwLock;
 
 use crate::units::{Bytes, NanoCores, RealTime};

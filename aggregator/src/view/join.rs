@@ -1,0 +1,145 @@
+//! Joins the ring with the inventory of one node: which column belongs to which container of which pod. Made anew when
+//! either side's composition changes; the numbers are then read without any lookup. Pure.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Measured, NodeEntry, NodeView, PodEntry, Usage};
+use crate::{
+    inventory::{Node, Pod},
+    ring::{Column, Moment, Rate, Shard},
+    units::{Bytes, ContainerId},
+};
+
+/// An entry that has been silent for longer than this no longer forbids an earlier timestamp (a node whose clock was
+/// set back would otherwise stay absent until the old time comes again).
+const FORGET: Duration = Duration::from_mins(1);
+
+/// The pods of one node and where their containers' samples stand in its shard.
+#[derive(Debug, Default)]
+pub struct Join {
+    served: bool,
+    page_size: u64,
+    pods: Vec<JoinedPod>,
+}
+
+#[derive(Debug)]
+struct JoinedPod {
+    pod: Arc<Pod>,
+    /// The expected set in serving order: index into the pod's containers, and into the shard's columns where a
+    /// sample exists.
+    expected: Vec<(usize, Option<usize>)>,
+}
+
+impl Join {
+    /// Joins the containers of `shard` with the `pods` that the inventory has on the node. `node` is its Node object,
+    /// `page_size` the unit of the shard's memory in bytes.
+    ///
+    /// A column belongs to a pod by `metadata.uid`, else by the UID of a static pod, which never overrides the former.
+    pub fn new(shard: &Shard, page_size: u64, node: Option<&Node>, pods: &[Arc<Pod>]) -> Self {
+        let columns: HashMap<ContainerId, (usize, &Column)> = shard
+            .columns()
+            .iter()
+            .enumerate()
+            .map(|(at, column)| (column.key().container, (at, column)))
+            .collect();
+        let uids: HashSet<&str> = pods.iter().map(|pod| &*pod.uid).collect();
+        let belongs = |pod: &Pod, column: &Column| {
+            let uid = &*column.key().pod;
+            uid == &*pod.uid || (pod.static_uid.as_deref() == Some(uid) && !uids.contains(uid))
+        };
+        let joined = pods.iter().filter(|pod| pod.running).map(|pod| {
+            let expected = pod.containers.iter().enumerate().filter(|(_, container)| container.running);
+            let column = |id: Option<ContainerId>| {
+                columns.get(&id?).filter(|(_, column)| belongs(pod, column)).map(|(at, _)| *at)
+            };
+            let expected = expected.map(|(index, container)| (index, column(container.id))).collect();
+            JoinedPod { pod: Arc::clone(pod), expected }
+        });
+        Self { served: node.is_some(), page_size, pods: joined.collect() }
+    }
+
+    /// What is to be served after the newest sample of `shard`, given what was served before. Complete entries are
+    /// new, the others are those of `previous`; a pod that has neither is absent.
+    pub fn view(&self, shard: &Shard, previous: &NodeView) -> NodeView {
+        let pods = self.pods.iter().filter_map(|joined| {
+            let held = previous.pods.get(&joined.pod.uid);
+            let entry = match joined.complete(shard, self.page_size) {
+                Some(entry) if held.is_some_and(|held| **held == entry) => held.map(Arc::clone),
+                Some(entry) if held.is_none_or(|held| may_follow(held.measured, entry.measured)) => {
+                    Some(Arc::new(entry))
+                }
+                _ => held.and_then(|held| joined.held(held)),
+            };
+            entry.map(|entry| (joined.pod.uid.clone(), entry))
+        });
+        NodeView { node: self.node(shard, previous.node.as_ref()), pods: pods.collect() }
+    }
+
+    fn node(&self, shard: &Shard, held: Option<&NodeEntry>) -> Option<NodeEntry> {
+        if !self.served {
+            return None;
+        }
+        // No node runs without memory or CPU time: a zero is a reading that is missing.
+        let totals = shard.node().filter(|(totals, _)| totals.cpu_ns > 0 && totals.working_set_bytes > 0);
+        let fresh = shard.newest().zip(totals).map(|(newest, (totals, rate))| NodeEntry {
+            measured: measured(newest, rate),
+            usage: Usage {
+                cpu: rate.cpu,
+                memory: Bytes(totals.working_set_bytes),
+                swap: totals.swap_bytes.map(Bytes),
+            },
+        });
+        match (fresh, held) {
+            (Some(fresh), Some(held)) if !may_follow(held.measured, fresh.measured) => Some(held.clone()),
+            (Some(fresh), _) => Some(fresh),
+            (None, held) => held.cloned(),
+        }
+    }
+}
+
+impl JoinedPod {
+    /// The entry of the newest sample, if every container of the expected set has one with a rate.
+    fn complete(&self, shard: &Shard, page_size: u64) -> Option<PodEntry> {
+        let newest = shard.newest()?;
+        let mut window: Option<Duration> = None;
+        let mut containers = Vec::with_capacity(self.expected.len());
+        for (index, column) in &self.expected {
+            let column = shard.columns().get((*column)?)?;
+            let rate = shard.rate(column)?;
+            window = Some(window.map_or(rate.window, |shortest| shortest.min(rate.window)));
+            containers.push((self.pod.containers.get(*index)?.name.clone(), usage(column, rate, page_size)));
+        }
+        let measured = Measured { timestamp: newest.real, window: window?, seen: newest.seen };
+        Some(PodEntry { measured, containers })
+    }
+
+    /// The entry from before, without containers that the API no longer expects: what leaves the set is decided by
+    /// the status, never by missing data.
+    fn held(&self, entry: &Arc<PodEntry>) -> Option<Arc<PodEntry>> {
+        let expected: HashSet<&str> =
+            self.expected.iter().filter_map(|(i, _)| Some(&*self.pod.containers.get(*i)?.name)).collect();
+        if entry.containers.iter().all(|(name, _)| expected.contains(&**name)) {
+            return Some(Arc::clone(entry));
+        }
+        let left = entry.containers.iter().filter(|(name, _)| expected.contains(&**name)).cloned();
+        let left = PodEntry { measured: entry.measured, containers: left.collect() };
+        (!left.containers.is_empty()).then(|| Arc::new(left))
+    }
+}
+
+fn usage(column: &Column, rate: Rate, page_size: u64) -> Usage {
+    let bytes = |pages: u32| Bytes(u64::from(pages).saturating_mul(page_size));
+    Usage { cpu: rate.cpu, memory: bytes(column.working_set_pages()), swap: column.swap_pages().map(bytes) }
+}
+
+fn measured(newest: Moment, rate: Rate) -> Measured {
+    Measured { timestamp: newest.real, window: rate.window, seen: newest.seen }
+}
+
+fn may_follow(held: Measured, fresh: Measured) -> bool {
+    fresh.timestamp >= held.timestamp || fresh.seen.saturating_duration_since(held.seen) > FORGET
+}

@@ -1,0 +1,325 @@
+//! The table of `metrics-api.md`, section 6, row by row.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Join, NodeView, PodEntry};
+use crate::{
+    inventory::{Container, Labels, Node, Pod},
+    ring::{Key, Moment, Reading, Shard, Totals},
+    units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const PAGE: u64 = 4096;
+
+/// One node: its shard, its pods, and what is served.
+struct World {
+    shard: Shard,
+    node: Option<Node>,
+    pods: Vec<Arc<Pod>>,
+    view: NodeView,
+    start: Instant,
+}
+
+fn id(n: u8) -> ContainerId {
+    ContainerId([n; 32])
+}
+
+fn container(name: &str, n: u8) -> Container {
+    Container { name: name.into(), id: Some(id(n)), running: true }
+}
+
+fn pod(uid: &str, containers: Vec<Container>) -> Pod {
+    Pod {
+        namespace: "shop".into(),
+        name: uid.into(),
+        uid: uid.into(),
+        static_uid: None,
+        labels: Labels::new(),
+        node: "n1".into(),
+        service_account: "default".into(),
+        running: true,
+        containers,
+    }
+}
+
+/// A sample: pod UID, container, cgroup, the second of the newest walk without it, CPU ns.
+type Sampled<'a> = (&'a str, u8, u64, Option<u64>, u64);
+
+impl World {
+    fn new(pods: Vec<Pod>) -> Self {
+        let node = Node {
+            name: "n1".into(),
+            uid: "node-uid".into(),
+            labels: Labels::new(),
+            cpu_capacity: NanoCores(2 * SECOND),
+            memory_capacity: Bytes(1 << 30),
+            pod_capacity: 110,
+        };
+        Self {
+            shard: Shard::new(Duration::from_secs(15)),
+            node: Some(node),
+            pods: pods.into_iter().map(Arc::new).collect(),
+            view: NodeView::default(),
+            start: Instant::now(),
+        }
+    }
+
+    fn sample(&mut self, second: u64, samples: &[Sampled<'_>]) {
+        self.sample_at(second, second, Some((second * SECOND, 1000)), samples);
+    }
+
+    fn sample_at(&mut self, second: u64, real: u64, node: Option<(u64, u64)>, samples: &[Sampled<'_>]) {
+        let seen = self.start + Duration::from_secs(second);
+        let moment = Moment { boot: BootTime(second * SECOND), real: RealTime(real * SECOND), seen };
+        let keys: Vec<_> = samples
+            .iter()
+            .map(|(pod, n, cgroup, absent, cpu)| {
+                let absent = absent.map(|second| BootTime(second * SECOND));
+                let key = Key { cgroup: CgroupId(*cgroup), pod: (*pod).into(), container: id(*n), absent };
+                (Arc::new(key), *cpu)
+            })
+            .collect();
+        let readings = keys.iter().map(|(key, cpu_ns)| Reading {
+            key,
+            cpu_ns: *cpu_ns,
+            working_set_pages: 3,
+            swap_pages: None,
+        });
+        let totals =
+            node.map(|(cpu_ns, working_set_bytes)| Totals { cpu_ns, working_set_bytes, swap_bytes: None });
+        self.shard.apply(moment, totals, readings).unwrap();
+        self.rebuild();
+    }
+
+    fn rebuild(&mut self) {
+        let join = Join::new(&self.shard, PAGE, self.node.as_ref(), &self.pods);
+        self.view = join.view(&self.shard, &self.view);
+    }
+
+    fn set(&mut self, pod: Pod) {
+        self.pods.retain(|old| old.uid != pod.uid);
+        self.pods.push(Arc::new(pod));
+        self.rebuild();
+    }
+
+    fn entry(&self, uid: &str) -> Option<&PodEntry> {
+        self.view.pods.get(uid).map(|entry| &**entry)
+    }
+
+    /// `name=nanocores` of each container, then stamp and window in seconds.
+    fn served(&self, uid: &str) -> Option<(String, u64, u64)> {
+        let entry = self.entry(uid)?;
+        let text: Vec<_> = entry.containers.iter().map(|(n, usage)| format!("{n}={}", usage.cpu.0)).collect();
+        Some((text.join(" "), entry.measured.timestamp.0 / SECOND, entry.measured.window.as_secs()))
+    }
+}
+
+fn is(text: &str, stamp: u64, window: u64) -> Option<(String, u64, u64)> {
+    Some((text.to_owned(), stamp, window))
+}
+
+#[test]
+fn a_pod_just_started_is_served_after_its_first_walk() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[]);
+    assert_eq!(world.served("a"), None);
+    world.sample(11, &[("a", 1, 100, Some(10), 500)]);
+    assert_eq!(world.served("a"), is("web=500", 11, 1));
+    assert_eq!(world.entry("a").unwrap().containers[0].1.memory, Bytes(3 * PAGE));
+}
+
+#[test]
+fn at_agent_start_two_walks_are_needed() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, None, 500)]);
+    assert_eq!(world.served("a"), None);
+    world.sample(11, &[("a", 1, 100, None, 700)]);
+    assert_eq!(world.served("a"), is("web=200", 11, 1));
+}
+
+#[test]
+fn a_container_without_a_sample_holds_the_pod() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1), container("log", 2)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5), ("a", 2, 101, Some(9), 6)]);
+    let complete = is("web=5 log=6", 10, 1);
+    assert_eq!(world.served("a"), complete);
+    world.sample(11, &[("a", 1, 100, Some(9), 50)]);
+    assert_eq!(world.served("a"), complete);
+    world.sample(12, &[("a", 1, 100, Some(9), 95), ("a", 2, 101, Some(9), 96)]);
+    assert_eq!(world.served("a"), is("web=31 log=32", 12, 3));
+}
+
+#[test]
+fn a_counter_that_went_back_holds_the_pod() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 500)]);
+    world.sample(11, &[("a", 1, 100, Some(9), 400)]);
+    assert_eq!(world.served("a"), is("web=500", 10, 1));
+    world.sample(12, &[("a", 1, 100, Some(9), 401)]);
+    assert_eq!(world.served("a"), is("web=1", 12, 1));
+}
+
+#[test]
+fn a_restarted_container_is_held_until_status_and_sample_have_the_new_id() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 500)]);
+    let old = is("web=500", 10, 1);
+    // The new cgroup is sampled, the status still has the old id.
+    world.sample(11, &[("a", 2, 200, Some(10), 70)]);
+    assert_eq!(world.served("a"), old);
+    world.set(pod("a", vec![container("web", 2)]));
+    assert_eq!(world.served("a"), is("web=70", 11, 1));
+    // The other order: the status first.
+    world.set(pod("a", vec![container("web", 3)]));
+    assert_eq!(world.served("a"), is("web=70", 11, 1));
+    world.sample(12, &[("a", 3, 300, Some(11), 90)]);
+    assert_eq!(world.served("a"), is("web=90", 12, 1));
+}
+
+#[test]
+fn a_terminated_container_leaves_when_the_status_says_so() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1), container("log", 2)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5), ("a", 2, 101, Some(9), 6)]);
+    world.sample(11, &[("a", 1, 100, Some(9), 10)]);
+    assert_eq!(world.served("a"), is("web=5 log=6", 10, 1));
+    let waiting = Container { running: false, ..container("log", 2) };
+    world.set(pod("a", vec![container("web", 1), waiting.clone()]));
+    assert_eq!(world.served("a"), is("web=5", 11, 2));
+    // Also from a held entry: the status decides, whatever data is missing.
+    world.set(pod("b", vec![container("web", 5), container("log", 6)]));
+    world.sample(12, &[("b", 5, 105, Some(11), 1), ("b", 6, 106, Some(11), 2)]);
+    world.sample(13, &[]);
+    assert_eq!(world.served("b"), is("web=1 log=2", 12, 1));
+    world.set(pod("b", vec![container("web", 5), waiting]));
+    assert_eq!(world.served("b"), is("web=1", 12, 1));
+}
+
+#[test]
+fn a_pod_whose_containers_all_wait_is_absent() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    world.set(pod("a", vec![Container { running: false, ..container("web", 1) }]));
+    assert_eq!(world.served("a"), None);
+}
+
+#[test]
+fn zero_is_a_value() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1), container("log", 2)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 0), ("a", 2, 101, Some(9), 6)]);
+    assert_eq!(world.served("a"), is("web=0 log=6", 10, 1));
+}
+
+#[test]
+fn a_missing_node_reading_holds_the_node_and_not_its_pods() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    assert_eq!(world.view.node, None);
+    world.sample(11, &[("a", 1, 100, Some(9), 9)]);
+    let held = world.view.node.clone().unwrap();
+    assert_eq!((held.usage.cpu, held.usage.memory), (NanoCores(SECOND), Bytes(1000)));
+    for (second, reading) in [(12, None), (13, Some((0, 0)))] {
+        world.sample_at(second, second, reading, &[("a", 1, 100, Some(9), 9)]);
+        assert_eq!(world.view.node.as_ref(), Some(&held));
+        assert_eq!(world.served("a").unwrap().1, second);
+    }
+}
+
+#[test]
+fn silence_keeps_the_stamp_and_the_age() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    let entry = Arc::clone(&world.view.pods["a"]);
+    world.rebuild();
+    assert!(Arc::ptr_eq(&entry, &world.view.pods["a"]), "an unchanged entry is shared");
+    assert_eq!(entry.measured.seen, world.start + Duration::from_secs(10));
+}
+
+#[test]
+fn the_uid_decides_and_a_namesake_gets_nothing() {
+    let mut namesake = pod("b", vec![container("web", 1)]);
+    namesake.name = "a".into();
+    let mut world = World::new(vec![namesake]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    assert_eq!(world.view.pods.len(), 0);
+}
+
+#[test]
+fn a_pod_that_is_not_running_is_absent() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    assert!(world.served("a").is_some());
+    world.set(Pod { running: false, ..pod("a", vec![container("web", 1)]) });
+    assert_eq!(world.served("a"), None);
+}
+
+#[test]
+fn an_ephemeral_container_is_held_for_and_then_complete() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    world.set(pod("a", vec![container("web", 1), container("debug", 2)]));
+    assert_eq!(world.served("a"), is("web=5", 10, 1));
+    world.sample(11, &[("a", 1, 100, Some(9), 6), ("a", 2, 101, Some(10), 7)]);
+    assert_eq!(world.served("a"), is("web=3 debug=7", 11, 1));
+}
+
+#[test]
+fn a_static_pod_is_joined_by_its_hash_but_never_over_a_uid() {
+    let hash = "0123456789abcdef0123456789abcdef";
+    let mirror = Pod { static_uid: Some(hash.into()), ..pod("mirror", vec![container("etcd", 1)]) };
+    let mut world = World::new(vec![mirror]);
+    world.sample(10, &[(hash, 1, 100, Some(9), 5)]);
+    assert_eq!(world.served("mirror"), is("etcd=5", 10, 1));
+    // An annotation that names another pod's UID takes nothing from it.
+    let thief = Pod { static_uid: Some("victim".into()), ..pod("thief", vec![container("web", 2)]) };
+    world.set(thief);
+    world.set(pod("victim", vec![container("web", 2)]));
+    world.sample(11, &[("victim", 2, 200, Some(10), 7)]);
+    assert_eq!(world.served("victim"), is("web=7", 11, 1));
+    assert_eq!(world.served("thief"), None);
+}
+
+#[test]
+fn the_pause_container_is_never_a_container() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 9, 99, Some(9), 5), ("a", 1, 100, Some(9), 5)]);
+    assert_eq!(world.served("a"), is("web=5", 10, 1));
+}
+
+#[test]
+fn deletion_takes_entries_at_once() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    world.sample(11, &[("a", 1, 100, Some(9), 5)]);
+    world.node = None;
+    world.rebuild();
+    assert!(world.view.node.is_none() && world.view.pods.len() == 1);
+    world.pods.clear();
+    world.rebuild();
+    assert_eq!(world.view.pods.len(), 0);
+}
+
+#[test]
+fn the_pods_window_is_its_shortest() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1), container("log", 2)])]);
+    world.sample(10, &[("a", 1, 100, None, 0)]);
+    world.sample(14, &[("a", 1, 100, None, 8), ("a", 2, 101, Some(13), 3)]);
+    assert_eq!(world.served("a"), is("web=2 log=3", 14, 1));
+}
+
+#[test]
+fn a_timestamp_never_runs_backwards() {
+    let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
+    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
+    world.sample(11, &[("a", 1, 100, Some(9), 5)]);
+    let (node, pod) = (world.view.node.clone(), world.served("a"));
+    world.sample_at(12, 3, Some((99 * SECOND, 1)), &[("a", 1, 100, Some(9), 5)]);
+    assert_eq!((world.view.node.clone(), world.served("a")), (node, pod));
+    // The old entries are long gone by age: the node's new time counts.
+    world.sample_at(80, 71, Some((990 * SECOND, 1)), &[("a", 1, 100, Some(9), 5)]);
+    world.sample_at(90, 72, Some((999 * SECOND, 1)), &[("a", 1, 100, Some(9), 5)]);
+    assert_eq!(world.served("a").unwrap().1, 72);
+}
