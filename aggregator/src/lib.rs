@@ -5,6 +5,7 @@
 //! memory; nothing is ever written to disk.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod auth;
 pub mod inventory;
 pub mod ring;

@@ -1,0 +1,228 @@
+//! Error answers: `Status` objects with the texts that clients know, and the few plain ones.
+
+use bytes::BytesMut;
+use http::StatusCode;
+
+use super::{
+    json,
+    negotiate::{self, NotAcceptable},
+    quantity,
+};
+use crate::auth::{Attributes, User};
+
+/// The group that is served.
+pub const GROUP: &str = "metrics.k8s.io";
+
+/// A failure, as a `Status` of `v1` states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The HTTP status, also `code`.
+    pub code: StatusCode,
+    /// `reason`
+    pub reason: &'static str,
+    /// `message`
+    pub message: String,
+    /// `details`; `None` leaves the key out.
+    pub details: Option<Details>,
+    /// `X-Content-Type-Options: nosniff`, which authorization failures carry.
+    pub nosniff: bool,
+}
+
+/// `details` of a [`Failure`]; empty parts are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Details {
+    /// Name of the object.
+    pub name: String,
+    /// API group.
+    pub group: String,
+    /// Kind, or resource: Kubernetes writes either.
+    pub kind: String,
+    /// What was wrong, field by field.
+    pub causes: Vec<Cause>,
+}
+
+/// One wrong field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// `reason`
+    pub reason: &'static str,
+    /// `message`
+    pub message: String,
+    /// `field`
+    pub field: &'static str,
+}
+
+impl Details {
+    /// Details that name an object of a kind.
+    pub fn of(name: &str, group: &str, kind: &str) -> Self {
+        Self { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), causes: Vec::new() }
+    }
+}
+
+impl Failure {
+    fn new(
+        code: StatusCode,
+        reason: &'static str,
+        message: impl Into<String>,
+        details: Option<Details>,
+    ) -> Self {
+        Self { code, reason, message: message.into(), details, nosniff: false }
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message, None)
+    }
+
+    /// 401.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized", None)
+    }
+
+    /// 403 with the text of Kubernetes for these attributes; `reason` is the reviewer's and may be empty.
+    pub fn forbidden(user: &User, attributes: &Attributes, reason: &str) -> Self {
+        let user = &user.name;
+        let (mut message, details) = match attributes {
+            Attributes::NonResource { verb, path } => {
+                (format!("forbidden: User {user:?} cannot {verb} path {path:?}"), Details::default())
+            }
+            Attributes::Resource { verb, group, namespace, resource, subresource, name, .. } => {
+                let qualified =
+                    if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+                let named = if name.is_empty() { String::new() } else { format!(" {name:?}") };
+                let whole = if subresource.is_empty() {
+                    resource.clone()
+                } else {
+                    format!("{resource}/{subresource}")
+                };
+                let scope = if namespace.is_empty() {
+                    "at the cluster scope".to_owned()
+                } else {
+                    format!("in the namespace {namespace:?}")
+                };
+                let message = format!(
+                    "{qualified}{named} is forbidden: User {user:?} cannot {verb} resource {whole:?} in API group \
+                     {group:?} {scope}"
+                );
+                (message, Details::of(name, group, resource))
+            }
+        };
+        if !reason.is_empty() {
+            message.push_str(": ");
+            message.push_str(reason);
+        }
+        Self { nosniff: true, ..Self::new(StatusCode::FORBIDDEN, "Forbidden", message, Some(details)) }
+    }
+
+    /// 403: impersonation belongs to kube-apiserver, which consumes its headers.
+    pub fn impersonation() -> Self {
+        let message =
+            "forbidden: impersonation is not supported here, send the request through kube-apiserver";
+        Self {
+            nosniff: true,
+            ..Self::new(StatusCode::FORBIDDEN, "Forbidden", message, Some(Details::default()))
+        }
+    }
+
+    /// 404 of a path that nothing is served on.
+    pub fn no_resource() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message, Some(Details::default()))
+    }
+
+    /// 404 of an object: `kind[.group] "name" not found`.
+    pub fn not_found(group: &str, kind: &str, name: &str) -> Self {
+        let dot = if group.is_empty() { "" } else { "." };
+        let message = format!("{kind}{dot}{group} {name:?} not found");
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message, Some(Details::of(name, group, kind)))
+    }
+
+    /// 405 of a method.
+    pub fn method() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message, Some(Details::default()))
+    }
+
+    /// 405 of `watch=true`.
+    pub fn watch(resource: &str) -> Self {
+        let message = format!("watch is not supported on resources of kind \"{resource}.{GROUP}\"");
+        let details = Details::of("", GROUP, resource);
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message, Some(details))
+    }
+
+    /// 406.
+    pub fn not_acceptable(why: NotAcceptable) -> Self {
+        let types = negotiate::SUPPORTED;
+        let message = match why {
+            NotAcceptable::Type => format!("406: Not Acceptable\n\nAvailable representations: {types}"),
+            NotAcceptable::Conversion => format!("only the following media types are accepted: {types}"),
+        };
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message, None)
+    }
+
+    /// 422 of list options that contradict each other.
+    pub fn invalid_options(causes: Vec<Cause>) -> Self {
+        let texts: Vec<_> =
+            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let texts = if let [one] = &*texts { one.clone() } else { format!("[{}]", texts.join(", ")) };
+        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {texts}");
+        let details = Details { causes, ..Details::of("", "meta.k8s.io", "ListOptions") };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message, Some(details))
+    }
+
+    /// 504: the request's time is over.
+    pub fn timeout() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message, Some(Details::default()))
+    }
+
+    /// The `Status` in JSON, with the newline at its end.
+    pub fn json(&self) -> BytesMut {
+        let mut out = BytesMut::with_capacity(256);
+        json::raw(
+            &mut out,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"#,
+        );
+        json::string(&mut out, &self.message);
+        json::raw(&mut out, ",\"reason\":");
+        json::string(&mut out, self.reason);
+        if let Some(details) = &self.details {
+            json::raw(&mut out, ",\"details\":{");
+            details.json(&mut out);
+            json::raw(&mut out, "}");
+        }
+        json::raw(&mut out, ",\"code\":");
+        quantity::integer(&mut out, self.code.as_u16().into());
+        json::raw(&mut out, "}\n");
+        out
+    }
+}
+
+impl Details {
+    fn json(&self, out: &mut BytesMut) {
+        let mut comma = "";
+        for (key, value) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
+            if !value.is_empty() {
+                json::raw(out, comma);
+                json::string(out, key);
+                json::raw(out, ":");
+                json::string(out, value);
+                comma = ",";
+            }
+        }
+        if !self.causes.is_empty() {
+            json::raw(out, comma);
+            json::raw(out, "\"causes\":[");
+            for (index, cause) in self.causes.iter().enumerate() {
+                json::raw(out, if index == 0 { "{\"reason\":" } else { ",{\"reason\":" });
+                json::string(out, cause.reason);
+                json::raw(out, ",\"message\":");
+                json::string(out, &cause.message);
+                json::raw(out, ",\"field\":");
+                json::string(out, cause.field);
+                json::raw(out, "}");
+            }
+            json::raw(out, "]");
+        }
+    }
+}
