@@ -1,0 +1,78 @@
+//! get, list and watch of the stored kinds.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Response, StatusCode, header::ACCEPT};
+use serde_json::json;
+
+use crate::{
+    answer::{self, Body},
+    fault::Fault,
+    request::RequestInfo,
+    store::{Kind, Store},
+    table, watch,
+};
+
+/// Answers a request for a stored kind.
+pub(crate) fn answer(
+    store: &Arc<Store>,
+    kind: Kind,
+    info: &RequestInfo,
+    headers: &http::HeaderMap,
+    bookmarks: Duration,
+    fault: Option<Fault>,
+) -> Response<Body> {
+    let filter = match info.filter() {
+        Ok(filter) => filter,
+        Err(text) => return answer::status(StatusCode::BAD_REQUEST, &text),
+    };
+    let as_table = kind == Kind::ApiService
+        && headers.get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("as=Table;v=v1;"));
+    let namespace = Some(info.namespace.clone()).filter(|namespace| !namespace.is_empty());
+    match info.verb.as_str() {
+        "get" => match store.get(kind, &info.namespace, &info.name) {
+            None => {
+                let message = format!("{} {:?} not found", kind.resource(), info.name);
+                answer::status(StatusCode::NOT_FOUND, &message)
+            }
+            Some(object) if as_table => answer::ok(&table::api_services(&[object], store.version())),
+            Some(object) => answer::ok(&object),
+        },
+        "list" => {
+            let (mut objects, version) = store.list(kind, namespace.as_deref());
+            objects.retain(|object| filter.matches(object));
+            if as_table {
+                return answer::ok(&table::api_services(&objects, version));
+            }
+            answer::ok(&json!({
+                "kind": format!("{}List", kind.name()), "apiVersion": kind.api_version(),
+                "metadata": {"resourceVersion": version.to_string()},
+                "items": objects.iter().map(|object| &**object).collect::<Vec<_>>(),
+            }))
+        }
+        "watch" => {
+            let from = info.parameter("resourceVersion").parse().ok().filter(|version| *version > 0);
+            let initial = info.flag("sendInitialEvents");
+            let timeout =
+                info.parameter("timeoutSeconds").parse().map_or(Duration::from_mins(30), Duration::from_secs);
+            let wanted = watch::Wanted {
+                kind,
+                namespace,
+                filter,
+                from: if initial { None } else { from },
+                initial_end: initial,
+                bookmarks: info.flag("allowWatchBookmarks").then_some(bookmarks),
+                timeout,
+            };
+            let body = watch::body(Arc::clone(store), wanted, fault);
+            let mut response = Response::new(body);
+            let json = http::HeaderValue::from_static(answer::JSON);
+            response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+            response
+        }
+        _ => answer::status(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the server does not allow this method on the requested resource",
+        ),
+    }
+}
