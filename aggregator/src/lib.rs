@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod ingest;
 pub mod inventory;
 pub mod ring;
 pub mod units;

@@ -73,6 +73,12 @@ impl Inventory {
         index.by_node.get(node).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// The pod of that `metadata.uid`, on whatever node. Looks at every node: for rare questions.
+    pub fn pod_with_uid(&self, uid: &str) -> Option<Arc<Pod>> {
+        let index = self.shared.index.read();
+        index.by_node.values().find_map(|pods| pods.get(uid)).cloned()
+    }
+
     /// The names of nodes whose inventory changed. A receiver that lagged looks at everything anew.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()

@@ -1,0 +1,296 @@
+//! From the messages of one stream to readings: handles, columns of differences, and the limits of what is believed
+//! (`authentication.md`, B6). Pure. The first message against the rules ends the stream, so a decoder that returned a
+//! [`Fault`] is not used again; nothing of such a message has left it.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use waggle_proto::ingest;
+
+use super::fault::Fault;
+use crate::{
+    inventory::Node,
+    ring::{Key, Reading, Totals},
+    units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
+};
+
+/// CPU time beyond the capacity that jitter of one walk can explain, in seconds of the whole node.
+const SLACK: Duration = Duration::from_millis(250);
+/// Containers per pod that are believed, on average over a full node.
+const CONTAINERS_PER_POD: u32 = 16;
+/// Pods per node where the Node object does not say.
+const PODS: u32 = 110;
+
+/// What a node can have at most. Zero: unknown, not checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// CPU.
+    pub cpu: NanoCores,
+    /// Memory.
+    pub memory: Bytes,
+    /// Containers that a message may have.
+    pub containers: usize,
+}
+
+impl Capacity {
+    /// Of a node whose object is not known: only the number of containers is limited.
+    pub fn unknown() -> Self {
+        let containers = usize::try_from(PODS * CONTAINERS_PER_POD).unwrap_or(usize::MAX);
+        Self { cpu: NanoCores(0), memory: Bytes(0), containers }
+    }
+
+    /// Of a Node object.
+    pub fn of(node: &Node) -> Self {
+        let pods = if node.pod_capacity == 0 { PODS } else { node.pod_capacity };
+        let containers = usize::try_from(pods.saturating_mul(CONTAINERS_PER_POD)).unwrap_or(usize::MAX);
+        Self { cpu: node.cpu_capacity, memory: node.memory_capacity, containers }
+    }
+
+    fn check_cpu(&self, used_ns: u64, span: Duration) -> Result<(), Fault> {
+        let span_ns = span.as_nanos();
+        let believed_ns = span_ns + span_ns / 10 + SLACK.as_nanos();
+        // used / 10⁹ ≤ believed / 10⁹ × cores, with cores = nanocores / 10⁹.
+        if self.cpu.0 > 0 && u128::from(used_ns) * 1_000_000_000 > believed_ns * u128::from(self.cpu.0) {
+            let span_ns = u64::try_from(span_ns).unwrap_or(u64::MAX);
+            return Err(Fault::ImplausibleCpu { used_ns, span_ns });
+        }
+        Ok(())
+    }
+
+    fn check_memory(&self, bytes: u64) -> Result<(), Fault> {
+        if self.memory.0 > 0 && bytes > self.memory.0 {
+            return Err(Fault::ImplausibleMemory(bytes));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a live container's samples are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Not judged yet.
+    New,
+    /// Its pod is on the stream's node.
+    Accepted,
+    /// The inventory does not know its pod; the instant is when that was first seen.
+    Held(BootTime),
+    /// Its pod is known on another node.
+    Foreign,
+    /// Held for its interval and still unknown.
+    Unknown,
+}
+
+/// A container between `introduced` and `retired`, with its values as of the newest message.
+#[derive(Debug)]
+pub struct Live {
+    handle: u32,
+    /// Whose.
+    pub key: Arc<Key>,
+    /// Whether it is stored.
+    pub standing: Standing,
+    cpu_ns: u64,
+    working_set_pages: u32,
+    swap_pages: u32,
+}
+
+/// What a message says besides the live containers' values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// Its instant.
+    pub boot: BootTime,
+    /// The same instant on the node's own clock.
+    pub real: RealTime,
+    /// The node's totals.
+    pub node: Option<Totals>,
+    /// From the agent's local ring, older than the stream.
+    pub replay: bool,
+    swap: bool,
+}
+
+/// State of one stream.
+#[derive(Debug)]
+pub struct Decoder {
+    page_size: u64,
+    opened: BootTime,
+    last: BootTime,
+    highest: u32,
+    node_cpu: Option<(BootTime, u64)>,
+    live: Vec<Live>,
+}
+
+impl Decoder {
+    /// For a stream whose `Hello` was read at `opened` on the boot clock. The page size is a power of two from 4 KiB to 1 MiB.
+    pub fn new(page_size: u32, opened: BootTime) -> Result<Self, Fault> {
+        if !page_size.is_power_of_two() || !(4096..=1 << 20).contains(&page_size) {
+            return Err(Fault::Malformed("page_size is not one of any machine"));
+        }
+        let page_size = u64::from(page_size);
+        Ok(Self { page_size, opened, last: BootTime(0), highest: 0, node_cpu: None, live: Vec::new() })
+    }
+
+    /// Says that messages must be newer than `newest`.
+    pub fn start_after(&mut self, newest: BootTime) {
+        self.last = newest;
+    }
+
+    /// Bytes per page.
+    pub fn page_size(&self) -> u64 {
+        self.page_size
+    }
+
+    /// The live containers, in ascending order of handle.
+    pub fn live(&mut self) -> &mut [Live] {
+        &mut self.live
+    }
+
+    /// The values of the newest message, of the containers that are stored.
+    pub fn readings(&self, decoded: Decoded) -> impl Iterator<Item = Reading<'_>> {
+        let stored = |live: &&Live| matches!(live.standing, Standing::Accepted | Standing::Held(_));
+        self.live.iter().filter(stored).map(move |live| Reading {
+            key: &live.key,
+            cpu_ns: live.cpu_ns,
+            working_set_pages: live.working_set_pages,
+            swap_pages: decoded.swap.then_some(live.swap_pages),
+        })
+    }
+
+    /// Takes the next message. `Err` ends the stream.
+    pub fn decode(&mut self, message: &ingest::Snapshot, capacity: &Capacity) -> Result<Decoded, Fault> {
+        let clock = message.clock.ok_or(Fault::Malformed("a snapshot has no clock"))?;
+        let boot = BootTime(clock.boot_ns);
+        if boot <= self.last {
+            return Err(Fault::OutOfOrder { offered: boot.0, newest: self.last.0 });
+        }
+        if message.replay && boot > self.opened {
+            return Err(Fault::Malformed("a replayed snapshot is newer than the stream"));
+        }
+        self.retire(&message.retired)?;
+        let known = self.live.len();
+        let all = known.saturating_add(message.introduced.len());
+        if all > capacity.containers {
+            return Err(Fault::TooManyContainers { offered: all, limit: capacity.containers });
+        }
+        self.introduce(&message.introduced, boot)?;
+        self.advance(message, known, boot, capacity)?;
+        let node = message.node.as_ref().map(|node| self.node(*node, boot, capacity)).transpose()?;
+        self.last = boot;
+        let swap = !message.swap_pages.is_empty();
+        Ok(Decoded { boot, real: RealTime(clock.realtime_ns), node, replay: message.replay, swap })
+    }
+
+    fn retire(&mut self, retired: &[u32]) -> Result<(), Fault> {
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let gone: HashSet<u32> = retired.iter().copied().collect();
+        let before = self.live.len();
+        self.live.retain(|live| !gone.contains(&live.handle));
+        if before - self.live.len() != retired.len() {
+            return Err(Fault::Malformed("a handle was retired that is not live, or twice"));
+        }
+        Ok(())
+    }
+
+    fn introduce(&mut self, introduced: &[ingest::Container], boot: BootTime) -> Result<(), Fault> {
+        if introduced.is_empty() {
+            return Ok(());
+        }
+        let mut cgroups: HashSet<CgroupId> = self.live.iter().map(|live| live.key.cgroup).collect();
+        for container in introduced {
+            if container.handle <= self.highest {
+                return Err(Fault::Malformed(
+                    "a handle was introduced that is not greater than all before it",
+                ));
+            }
+            self.highest = container.handle;
+            let key = key(container, boot)?;
+            if !cgroups.insert(key.cgroup) {
+                return Err(Fault::Malformed("a cgroup has two live handles"));
+            }
+            self.live.push(Live {
+                handle: container.handle,
+                key: Arc::new(key),
+                standing: Standing::New,
+                cpu_ns: 0,
+                working_set_pages: 0,
+                swap_pages: 0,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds the columns to the live values; those from index `known` on were introduced by this message.
+    fn advance(
+        &mut self,
+        message: &ingest::Snapshot,
+        known: usize,
+        boot: BootTime,
+        capacity: &Capacity,
+    ) -> Result<(), Fault> {
+        let length = self.live.len();
+        let swap = &message.swap_pages;
+        if message.cpu_ns.len() != length
+            || message.working_set_pages.len() != length
+            || (!swap.is_empty() && swap.len() != length)
+        {
+            return Err(Fault::Malformed("a column has not one entry per live handle"));
+        }
+        let columns = message.cpu_ns.iter().zip(&message.working_set_pages);
+        for (at, (live, (cpu_ns, working_set))) in self.live.iter_mut().zip(columns).enumerate() {
+            // A container that was introduced used its time since it was absent, at the earliest since boot.
+            let since = if at < known { self.last } else { live.key.absent.unwrap_or_default() };
+            capacity.check_cpu(*cpu_ns, boot.since(since))?;
+            live.cpu_ns =
+                live.cpu_ns.checked_add(*cpu_ns).ok_or(Fault::Malformed("a CPU counter overflows"))?;
+            live.working_set_pages = pages(live.working_set_pages, *working_set)?;
+            capacity.check_memory(u64::from(live.working_set_pages).saturating_mul(self.page_size))?;
+        }
+        for (live, swap) in self.live.iter_mut().zip(swap) {
+            live.swap_pages = pages(live.swap_pages, *swap)?;
+        }
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        node: ingest::NodeTotals,
+        boot: BootTime,
+        capacity: &Capacity,
+    ) -> Result<Totals, Fault> {
+        let (since, before) = self.node_cpu.unwrap_or_default();
+        // A counter that went back starts anew in the ring; its value is one since boot all the same.
+        let (since, before) = if node.cpu_ns < before { (BootTime(0), 0) } else { (since, before) };
+        capacity.check_cpu(node.cpu_ns - before, boot.since(since))?;
+        capacity.check_memory(node.working_set_bytes)?;
+        self.node_cpu = Some((boot, node.cpu_ns));
+        Ok(Totals {
+            cpu_ns: node.cpu_ns,
+            working_set_bytes: node.working_set_bytes,
+            swap_bytes: node.swap_bytes,
+        })
+    }
+}
+
+fn key(container: &ingest::Container, boot: BootTime) -> Result<Key, Fault> {
+    let uid = container.pod_uid.as_str();
+    if !matches!(uid.len(), 32 | 36) || !uid.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-') {
+        return Err(Fault::Malformed("a pod UID is not one"));
+    }
+    let id = <[u8; 32]>::try_from(container.container_id.as_ref())
+        .map_err(|_| Fault::Malformed("a container id has not 32 bytes"))?;
+    if container.absent_boot_ns >= boot.0 {
+        return Err(Fault::Malformed("a container was absent at its own sample"));
+    }
+    Ok(Key {
+        cgroup: CgroupId(container.cgroup_id),
+        pod: uid.into(),
+        container: ContainerId(id),
+        absent: (container.absent_boot_ns > 0).then_some(BootTime(container.absent_boot_ns)),
+    })
+}
+
+fn pages(before: u32, difference: i64) -> Result<u32, Fault> {
+    i64::from(before)
+        .checked_add(difference)
+        .and_then(|pages| u32::try_from(pages).ok())
+        .ok_or(Fault::Malformed("a memory column goes below zero or beyond 2³² pages"))
+}

@@ -1,0 +1,178 @@
+//! What a stream does with each of its messages: decode, judge, stamp, store. Synchronous; clocks are passed in.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use waggle_proto::{
+    PROTOCOL_VERSION,
+    ingest::{Hello, Snapshot},
+};
+
+use super::{
+    IngestState, Metrics,
+    admit::Admitted,
+    decode::{Decoded, Decoder},
+    fault::{Closed, Fault},
+    node::NodeState,
+};
+use crate::{
+    ring::Moment,
+    units::{BootId, BootTime, RealTime},
+};
+
+/// How far a node's boot clock may run ahead of this process's.
+const AHEAD: Duration = Duration::from_secs(5);
+/// Oldest replayed sample that is stored: twice the agents' own ring.
+const REPLAY: Duration = Duration::from_mins(2);
+
+/// The two clocks of this process, read together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) monotonic: Instant,
+    pub(super) wall: SystemTime,
+}
+
+/// Why a message was not taken.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Fault(Fault),
+    /// Another stream is the live one.
+    Superseded,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// A stream after its `Hello`, as long as it is its node's live one.
+pub(super) struct Feed {
+    state: IngestState,
+    node: Arc<Mutex<NodeState>>,
+    generation: u64,
+    decoder: Decoder,
+    /// The node's boot clock and this process's at the `Hello`: every sample's age is measured from here.
+    anchor: (BootTime, Instant),
+    epoch: u64,
+    newest: BootTime,
+    pub(super) pace: Duration,
+}
+
+impl Feed {
+    /// Makes an admitted stream its node's live one. Also returns what resolves when it has to end, and the newest
+    /// sample that is held already.
+    pub(super) fn open(
+        state: &IngestState,
+        admitted: &Admitted,
+        hello: &Hello,
+        now: Now,
+    ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), Fault> {
+        if hello.protocol != PROTOCOL_VERSION {
+            return Err(Fault::Protocol(hello.protocol));
+        }
+        let boot = BootId::parse(&hello.boot_id).ok_or(Fault::Malformed("boot_id is not one"))?;
+        let clock = hello.clock.ok_or(Fault::Malformed("the hello has no clock"))?;
+        let read = BootTime(clock.boot_ns);
+        let mut decoder = Decoder::new(hello.page_size, read)?;
+        let (node, opened) = loop {
+            let node = state.node(&admitted.node.name);
+            let mut locked = node.lock();
+            // Forgotten between the look at the table and the lock: the table makes a new one.
+            if !locked.is_forgotten() {
+                let opened = locked.open(admitted, &boot, decoder.page_size(), &state.shared.inventory);
+                drop(locked);
+                break (node, opened);
+            }
+        };
+        decoder.start_after(opened.newest);
+        let feed = Self {
+            state: state.clone(),
+            node,
+            generation: opened.generation,
+            decoder,
+            anchor: (read, now.monotonic),
+            epoch: 0,
+            newest: opened.newest,
+            pace: state.pace(),
+        };
+        Ok((feed, opened.end, opened.newest))
+    }
+
+    /// Takes one message, or refuses it and leaves everything as it was.
+    pub(super) fn take(&mut self, message: &Snapshot, now: Now) -> Result<(), Refused> {
+        let shared = Arc::clone(&self.state.shared);
+        let mut node = self.node.lock();
+        if !node.is_live(self.generation) {
+            let lost = message.cpu_ns.len() as u64;
+            Metrics::count_many(&shared.metrics.dropped, "superseded", lost);
+            return Err(Refused::Superseded);
+        }
+        let decoded = self.decoder.decode(message, &node.capacity())?;
+        let moment = self.moment(&decoded, now)?;
+        let (anew, epoch) = (node.epoch() != self.epoch, node.epoch());
+        let dropped = node.judge(&mut self.decoder, decoded.boot, self.pace, anew, &shared.inventory);
+        self.epoch = epoch;
+        Metrics::count_many(&shared.metrics.dropped, "foreign-pod", dropped.foreign);
+        Metrics::count_many(&shared.metrics.dropped, "unknown-pod", dropped.unknown);
+        if let Some(reason) = self.surplus(&decoded) {
+            Metrics::count_many(&shared.metrics.dropped, reason, message.cpu_ns.len() as u64);
+            return Ok(());
+        }
+        node.apply(moment, decoded, &self.decoder, &shared.views)?;
+        drop(node);
+        self.newest = decoded.boot;
+        shared.metrics.applied.inc();
+        if !decoded.replay {
+            shared.metrics.age.observe(now.monotonic.saturating_duration_since(moment.seen).as_secs_f64());
+        }
+        *shared.delivered.lock() = Some(now.monotonic);
+        Ok(())
+    }
+
+    /// Live samples that come faster than twice the pace, and replayed ones that nobody asked for, are not stored.
+    fn surplus(&self, decoded: &Decoded) -> Option<&'static str> {
+        let (opened, _) = self.anchor;
+        if decoded.replay {
+            return (opened.since(decoded.boot) > REPLAY).then_some("stale");
+        }
+        (decoded.boot.since(self.newest) < self.pace / 2).then_some("too-fast")
+    }
+
+    /// The sample's instant on all three clocks. A node's own stamp counts where it is within one interval of what
+    /// this process's clock says; otherwise only the stamp is replaced, for differences are the boot clock's.
+    fn moment(&self, decoded: &Decoded, now: Now) -> Result<Moment, Fault> {
+        let (opened, heard) = self.anchor;
+        let seen = if decoded.boot >= opened {
+            heard + decoded.boot.since(opened)
+        } else {
+            heard.checked_sub(opened.since(decoded.boot)).unwrap_or(heard)
+        };
+        let ahead = seen.saturating_duration_since(now.monotonic);
+        if ahead > AHEAD {
+            return Err(Fault::ImplausibleClock(u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX)));
+        }
+        let seen = seen.min(now.monotonic);
+        let age = now.monotonic.saturating_duration_since(seen);
+        let wall = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(age);
+        let ours = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let skew = Duration::from_nanos(ours.abs_diff(decoded.real.0));
+        let real = if skew > self.pace {
+            self.state.shared.metrics.corrected.inc();
+            RealTime(ours)
+        } else {
+            decoded.real
+        };
+        Ok(Moment { boot: decoded.boot, real, seen })
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.node.lock().ended(self.generation);
+    }
+}

@@ -1,0 +1,80 @@
+//! What the agent port counts. No family has a label for nodes: their number is the cluster's.
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
+
+/// Counters of the agent port, names beginning with `waggle_ingest_`. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Streams open now.
+    pub streams: Gauge,
+    /// Streams that were not admitted, by reason.
+    pub refused: ByReason,
+    /// Streams ended by a message that broke a rule, by reason.
+    pub faults: ByReason,
+    /// Streams ended otherwise, by reason.
+    pub closed: ByReason,
+    /// Samples of containers that were not stored, by reason.
+    pub dropped: ByReason,
+    /// Snapshots stored.
+    pub applied: Counter,
+    /// Stamps of nodes whose clock was off, replaced by the aggregator's.
+    pub corrected: Counter,
+    /// Age of the newest sample when it was stored, seconds; replayed ones left out.
+    pub age: Histogram,
+    /// TLS handshakes that failed, by reason.
+    pub handshakes: ByReason,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        Self {
+            streams: Gauge::default(),
+            refused: Family::default(),
+            faults: Family::default(),
+            closed: Family::default(),
+            dropped: Family::default(),
+            applied: Counter::default(),
+            corrected: Counter::default(),
+            age: Histogram::new(buckets),
+            handshakes: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds all families to `registry` under their full names.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("waggle_ingest");
+        registry.register("streams", "Agent streams open now", self.streams.clone());
+        registry.register("streams_refused", "Agent streams not admitted", self.refused.clone());
+        registry.register(
+            "faults",
+            "Agent streams ended by a message against the rules",
+            self.faults.clone(),
+        );
+        registry.register("streams_closed", "Agent streams ended for other reasons", self.closed.clone());
+        registry.register("samples_dropped", "Container samples not stored", self.dropped.clone());
+        registry.register("snapshots_applied", "Snapshots stored", self.applied.clone());
+        registry.register(
+            "stamps_corrected",
+            "Snapshots whose node's clock was off by more than an interval",
+            self.corrected.clone(),
+        );
+        registry.register("sample_age_seconds", "Age of live samples when stored", self.age.clone());
+        registry.register("handshakes_failed", "TLS handshakes that failed", self.handshakes.clone());
+    }
+
+    pub(super) fn count(family: &ByReason, reason: &'static str) {
+        Self::count_many(family, reason, 1);
+    }
+
+    pub(super) fn count_many(family: &ByReason, reason: &'static str, by: u64) {
+        family.get_or_create(&[("reason", reason)]).inc_by(by);
+    }
+}

@@ -1,0 +1,149 @@
+//! The agent port: admits agents' streams, decodes and judges what they say, and stores it. Owns the nodes' shards and
+//! their views; never answers a reader, never writes to disk, never trusts a message before all of it was checked.
+//!
+//! # Wiring
+//!
+//! ```ignore
+//! let metrics = ingest::Metrics::default();
+//! metrics.register(&mut registry);
+//! let config = ingest::Config { window, interval, audience, namespace, service_account };
+//! let state = ingest::IngestState::new(config, inventory, views, Arc::new(KubeReviewer::new(client)), metrics);
+//! let tls = ingest::tls_config(resolver)?;          // TLS 1.3, h2, no client certificates
+//! tokio::spawn(ingest::follow(state.clone(), shutdown.clone()));
+//! ingest::serve(listener, tls, state, shutdown).await;
+//! ```
+//!
+//! [`follow`] must run: it takes what the inventory says into the views and ends streams whose agent is gone.
+
+mod admit;
+mod decode;
+mod fault;
+mod feed;
+mod follow;
+mod listen;
+mod metrics;
+mod node;
+mod review;
+mod session;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+pub use admit::{Admitted, Gate};
+pub use decode::{Capacity, Decoded, Decoder, Live, Standing};
+pub use fault::{Closed, Fault, Refusal};
+pub use follow::follow;
+pub use listen::{TlsError, serve, tls_config};
+pub use metrics::Metrics;
+pub use review::{KubeReviewer, Review, ReviewError, TokenReviewer};
+
+use crate::{inventory::Inventory, view::Views};
+use node::NodeState;
+
+/// Largest message that is read, bytes.
+pub const MAX_MESSAGE: usize = 1 << 20;
+/// Snapshots per second that one replica takes from all agents together; the pace follows.
+const SNAPSHOTS_PER_SECOND: u32 = 1000;
+
+/// Settings of the agent port.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Span of CPU rates.
+    pub window: Duration,
+    /// Time between an agent's reports, at least.
+    pub interval: Duration,
+    /// Audience of the agents' tokens.
+    pub audience: String,
+    /// Namespace of the agents' service account.
+    pub namespace: String,
+    /// Name of the agents' service account.
+    pub service_account: String,
+}
+
+/// Everything the agent port shares. Cheap to clone.
+#[derive(Clone)]
+pub struct IngestState {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    inventory: Inventory,
+    views: Views,
+    gate: Gate,
+    metrics: Metrics,
+    nodes: RwLock<HashMap<Arc<str>, Arc<Mutex<NodeState>>>>,
+    pace: watch::Sender<Duration>,
+    streams: AtomicUsize,
+    delivered: Mutex<Option<Instant>>,
+}
+
+impl IngestState {
+    /// Nothing stored, nobody admitted yet.
+    pub fn new(
+        config: Config,
+        inventory: Inventory,
+        views: Views,
+        reviewer: Arc<dyn TokenReviewer>,
+        metrics: Metrics,
+    ) -> Self {
+        let gate = Gate::new(
+            reviewer,
+            config.audience.clone(),
+            config.namespace.clone(),
+            config.service_account.clone(),
+        );
+        let (pace, _) = watch::channel(config.interval);
+        let nodes = RwLock::default();
+        let (streams, delivered) = (AtomicUsize::new(0), Mutex::new(None));
+        let shared = Shared { config, inventory, views, gate, metrics, nodes, pace, streams, delivered };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Streams open now.
+    pub fn streams(&self) -> usize {
+        self.shared.streams.load(Ordering::Relaxed)
+    }
+
+    /// When a snapshot was stored last.
+    pub fn delivered(&self) -> Option<Instant> {
+        *self.shared.delivered.lock()
+    }
+
+    /// Time between reports that agents are asked for now.
+    pub fn pace(&self) -> Duration {
+        *self.shared.pace.borrow()
+    }
+
+    fn node(&self, name: &Arc<str>) -> Arc<Mutex<NodeState>> {
+        if let Some(node) = self.shared.nodes.read().get(name) {
+            return Arc::clone(node);
+        }
+        let mut nodes = self.shared.nodes.write();
+        let new = || Arc::new(Mutex::new(NodeState::new(Arc::clone(name), self.shared.config.window)));
+        Arc::clone(nodes.entry(Arc::clone(name)).or_insert_with(new))
+    }
+
+    /// Sets the pace for that many nodes.
+    fn set_pace(&self, nodes: usize) {
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+        let pace = self.shared.config.interval.max(spread(nodes));
+        self.shared.pace.send_if_modified(|old| std::mem::replace(old, pace) != pace);
+    }
+}
+
+/// The time that so many nodes share at one snapshot each, in steps of 100 ms so that few changes are announced.
+fn spread(nodes: u32) -> Duration {
+    let all = Duration::from_secs(1) * nodes / SNAPSHOTS_PER_SECOND;
+    let steps = all.as_millis().div_ceil(100);
+    Duration::from_millis(u64::try_from(steps).unwrap_or(u64::MAX).saturating_mul(100))
+}

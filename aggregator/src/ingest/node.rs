@@ -1,0 +1,240 @@
+//! One node as the agent port sees it: its shard, its pods, its live stream. Every change ends in a new view. The lock
+//! around it is the node's own: nodes never wait for each other, and readers of views never wait for it.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::{
+    admit::Admitted,
+    decode::{Capacity, Decoded, Decoder, Standing},
+    fault::{Closed, Fault},
+};
+use crate::{
+    inventory::{Inventory, Node, Pod},
+    ring::{Moment, Shard},
+    units::{BootId, BootTime},
+    view::{Join, Views},
+};
+
+/// State of one node.
+#[derive(Debug)]
+pub(super) struct NodeState {
+    name: Arc<str>,
+    shard: Shard,
+    page_size: u64,
+    node: Option<Arc<Node>>,
+    pods: Vec<Arc<Pod>>,
+    /// Grows with every look at the inventory: standings judged before are judged anew.
+    epoch: u64,
+    join: Join,
+    /// What the join was made for.
+    joined: (u64, u64),
+    generation: u64,
+    live: Option<LiveStream>,
+    forgotten: bool,
+}
+
+#[derive(Debug)]
+struct LiveStream {
+    agent: Arc<Pod>,
+    node_uid: Box<str>,
+    end: oneshot::Sender<Closed>,
+}
+
+/// What a stream holds of its node's state.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// Proof that the stream is still the live one.
+    pub(super) generation: u64,
+    /// Resolves when it has to end.
+    pub(super) end: oneshot::Receiver<Closed>,
+    /// Newest sample held of this boot.
+    pub(super) newest: BootTime,
+}
+
+/// Samples of a message that were not stored, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dropped {
+    pub(super) foreign: u64,
+    pub(super) unknown: u64,
+}
+
+impl NodeState {
+    pub(super) fn new(name: Arc<str>, window: Duration) -> Self {
+        Self {
+            name,
+            shard: Shard::new(window),
+            page_size: 0,
+            node: None,
+            pods: Vec::new(),
+            epoch: 0,
+            join: Join::default(),
+            joined: (0, 0),
+            generation: 0,
+            live: None,
+            forgotten: false,
+        }
+    }
+
+    /// Says that the table of nodes no longer has this state: it takes no stream any more.
+    pub(super) fn forget(&mut self) {
+        self.forgotten = true;
+    }
+
+    /// Whether the table of nodes no longer has this state.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.forgotten
+    }
+
+    /// Makes an admitted stream the live one; the one before it ends.
+    pub(super) fn open(
+        &mut self,
+        admitted: &Admitted,
+        boot: &BootId,
+        page_size: u64,
+        inventory: &Inventory,
+    ) -> Opened {
+        self.shard.begin(boot);
+        self.page_size = page_size;
+        self.refresh(inventory);
+        self.generation += 1;
+        let (end, ended) = oneshot::channel();
+        let live = LiveStream { agent: Arc::clone(&admitted.pod), node_uid: admitted.node.uid.clone(), end };
+        self.close(Closed::Superseded);
+        self.live = Some(live);
+        let newest = self.shard.newest().map_or(BootTime(0), |newest| newest.boot);
+        Opened { generation: self.generation, end: ended, newest }
+    }
+
+    /// Whether the stream of that generation is the live one.
+    pub(super) fn is_live(&self, generation: u64) -> bool {
+        self.live.is_some() && self.generation == generation
+    }
+
+    /// The stream of that generation ended by itself.
+    pub(super) fn ended(&mut self, generation: u64) {
+        if self.generation == generation {
+            self.live = None;
+        }
+    }
+
+    /// Ends the live stream, if there is one.
+    pub(super) fn close(&mut self, why: Closed) {
+        if let Some(live) = self.live.take() {
+            // A receiver that is gone has ended already.
+            let _ = live.end.send(why);
+        }
+    }
+
+    /// What the node can have.
+    pub(super) fn capacity(&self) -> Capacity {
+        self.node.as_ref().map_or_else(Capacity::unknown, |node| Capacity::of(node))
+    }
+
+    /// Looks at the inventory anew.
+    pub(super) fn refresh(&mut self, inventory: &Inventory) {
+        self.node = inventory.node(&self.name);
+        self.pods = inventory.pods_on(&self.name);
+        self.epoch += 1;
+    }
+
+    /// Whether the inventory has neither the node nor a pod on it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.node.is_none() && self.pods.is_empty()
+    }
+
+    /// Why the live stream may not go on, now that the inventory changed.
+    pub(super) fn objection(&self, inventory: &Inventory) -> Option<Closed> {
+        let live = self.live.as_ref()?;
+        if self.node.as_ref().is_none_or(|node| node.uid != live.node_uid) {
+            return Some(Closed::NodeGone);
+        }
+        let same = inventory
+            .pod(&live.agent.namespace, &live.agent.name)
+            .is_some_and(|pod| pod.uid == live.agent.uid && pod.node == live.agent.node);
+        (!same).then_some(Closed::AgentGone)
+    }
+
+    /// Number of the newest look at the inventory.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Judges which of the stream's containers are stored. `anew`: the inventory changed since the last time.
+    pub(super) fn judge(
+        &self,
+        decoder: &mut Decoder,
+        boot: BootTime,
+        hold: Duration,
+        anew: bool,
+        inventory: &Inventory,
+    ) -> Dropped {
+        let mut uids: Option<HashSet<&str>> = None;
+        let mut dropped = Dropped::default();
+        for live in decoder.live() {
+            let since = match live.standing {
+                Standing::Accepted | Standing::Foreign | Standing::Unknown if !anew => {
+                    dropped.add(live.standing);
+                    continue;
+                }
+                Standing::Held(since) => Some(since),
+                _ => None,
+            };
+            let uids = uids.get_or_insert_with(|| {
+                let fixed = self.pods.iter().filter_map(|pod| pod.static_uid.as_deref());
+                self.pods.iter().map(|pod| &*pod.uid).chain(fixed).collect()
+            });
+            live.standing = if uids.contains(&*live.key.pod) {
+                Standing::Accepted
+            } else if inventory.pod_with_uid(&live.key.pod).is_some() {
+                Standing::Foreign
+            } else {
+                match (live.standing, since) {
+                    (Standing::Unknown, _) => Standing::Unknown,
+                    (_, Some(since)) if boot.since(since) >= hold => Standing::Unknown,
+                    (_, Some(since)) => Standing::Held(since),
+                    (_, None) => Standing::Held(boot),
+                }
+            };
+            dropped.add(live.standing);
+        }
+        dropped
+    }
+
+    /// Stores a decoded message.
+    pub(super) fn apply(
+        &mut self,
+        moment: Moment,
+        message: Decoded,
+        decoder: &Decoder,
+        views: &Views,
+    ) -> Result<(), Fault> {
+        self.shard
+            .apply(moment, message.node, decoder.readings(message))
+            .map_err(|late| Fault::OutOfOrder { offered: late.offered.0, newest: late.newest.0 })?;
+        self.publish(views);
+        Ok(())
+    }
+
+    /// Publishes what is to be served now.
+    pub(super) fn publish(&mut self, views: &Views) {
+        let sides = (self.shard.composition(), self.epoch);
+        if self.joined != sides {
+            self.join = Join::new(&self.shard, self.page_size, self.node.as_deref(), &self.pods);
+            self.joined = sides;
+        }
+        let previous = views.node(&self.name).unwrap_or_default();
+        views.publish(Arc::clone(&self.name), self.join.view(&self.shard, &previous));
+    }
+}
+
+impl Dropped {
+    fn add(&mut self, standing: Standing) {
+        match standing {
+            Standing::Foreign => self.foreign += 1,
+            Standing::Unknown => self.unknown += 1,
+            Standing::New | Standing::Accepted | Standing::Held(_) => {}
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One stream, from its admission to its end.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, Streaming};
+use waggle_proto::ingest::{
+    AgentMessage, AggregatorMessage, Hello, Pace, Welcome, agent_message, aggregator_message, ingest_server,
+};
+
+use super::{
+    IngestState, Metrics,
+    admit::Admitted,
+    fault::{Closed, Fault},
+    feed::{Feed, Now, Refused},
+    spread,
+};
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// A stream's longest life, before jitter adds up to as much again.
+const LIFE: Duration = Duration::from_mins(30);
+/// A stream's shortest life, for clocks that disagree about a token's expiry.
+const SHORTEST: Duration = Duration::from_secs(10);
+/// Reconnects are spread over at least this span.
+const SPREAD: Duration = Duration::from_secs(1);
+
+/// The gRPC service.
+pub(super) struct Service {
+    state: IngestState,
+    shutdown: CancellationToken,
+}
+
+impl Service {
+    pub(super) fn new(state: IngestState, shutdown: CancellationToken) -> Self {
+        Self { state, shutdown }
+    }
+}
+
+#[tonic::async_trait]
+impl ingest_server::Ingest for Service {
+    type ReportStream = ReceiverStream<Result<AggregatorMessage, Status>>;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<AgentMessage>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
+        let shared = &self.state.shared;
+        let admitted = match shared.gate.admit(request.metadata(), &shared.inventory).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                Metrics::count(&shared.metrics.refused, refusal.reason());
+                tracing::warn!(reason = refusal.reason(), "an agent's stream was refused");
+                return Err(refusal.status());
+            }
+        };
+        let (out, answers) = mpsc::channel(4);
+        let session = Session { state: self.state.clone(), admitted, messages: request.into_inner(), out };
+        tokio::spawn(session.run(self.shutdown.clone()));
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+/// Why a stream ended.
+#[derive(Debug)]
+enum End {
+    Fault(Fault),
+    Closed(Closed),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refused> for End {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Fault(fault) => Self::Fault(fault),
+            Refused::Superseded => Self::Closed(Closed::Superseded),
+        }
+    }
+}
+
+struct Session {
+    state: IngestState,
+    admitted: Admitted,
+    messages: Streaming<AgentMessage>,
+    out: mpsc::Sender<Result<AggregatorMessage, Status>>,
+}
+
+impl Session {
+    async fn run(mut self, shutdown: CancellationToken) {
+        let state = self.state.clone();
+        state.shared.streams.fetch_add(1, Ordering::Relaxed);
+        state.shared.metrics.streams.inc();
+        let end = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => End::Closed(Closed::Shutdown),
+            end = self.stream() => end,
+        };
+        let node = &*self.admitted.node.name;
+        let status = match end {
+            End::Fault(fault) => {
+                Metrics::count(&state.shared.metrics.faults, fault.reason());
+                tracing::warn!(node, %fault, "an agent's stream was ended");
+                Some(fault.status())
+            }
+            End::Closed(closed) => {
+                Metrics::count(&state.shared.metrics.closed, closed.reason());
+                tracing::info!(node, reason = closed.reason(), "an agent's stream ended");
+                closed.status()
+            }
+        };
+        state.shared.metrics.streams.dec();
+        state.shared.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Some(status) = status {
+            // The peer may be gone; then nobody needs the status.
+            let _ = self.out.send(Err(status)).await;
+        }
+    }
+
+    async fn stream(&mut self) -> End {
+        match self.try_stream().await {
+            Ok(closed) => End::Closed(closed),
+            Err(end) => end,
+        }
+    }
+
+    async fn try_stream(&mut self) -> Result<Closed, End> {
+        let deadline = tokio::time::Instant::now() + life(self.admitted.expires, SystemTime::now());
+        let hello = self.hello().await?;
+        let mut pace = self.state.shared.pace.subscribe();
+        pace.mark_unchanged();
+        let (mut feed, mut end, newest) = Feed::open(&self.state, &self.admitted, &hello, now())?;
+        tracing::info!(
+            node = &*self.admitted.node.name, agent = hello.agent_version, collector = hello.collector,
+            refusals = ?hello.refusals, newest_boot_ns = newest.0, "an agent's stream is live"
+        );
+        let nodes = u32::try_from(self.state.shared.inventory.nodes().len()).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            newest_boot_ns: newest.0,
+            interval_ms: millis(feed.pace),
+            reconnect_spread_ms: millis(spread(nodes).max(SPREAD)),
+        };
+        self.send(aggregator_message::Message::Welcome(welcome)).await?;
+        loop {
+            let message = tokio::select! {
+                biased;
+                closed = &mut end => return Ok(closed.unwrap_or(Closed::Superseded)),
+                () = tokio::time::sleep_until(deadline) => return Ok(Closed::Planned),
+                changed = pace.changed() => {
+                    changed.map_err(|_| End::Closed(Closed::Shutdown))?;
+                    feed.pace = *pace.borrow_and_update();
+                    let announced = Pace { interval_ms: millis(feed.pace) };
+                    self.send(aggregator_message::Message::Pace(announced)).await?;
+                    continue;
+                }
+                message = self.messages.message() => received(message)?,
+            };
+            match message.message {
+                Some(agent_message::Message::Snapshot(snapshot)) => feed.take(&snapshot, now())?,
+                Some(agent_message::Message::Hello(_)) => {
+                    return Err(Fault::Malformed("a second hello").into());
+                }
+                None => return Err(Fault::Malformed("an empty message").into()),
+            }
+        }
+    }
+
+    async fn hello(&mut self) -> Result<Hello, End> {
+        let message = tokio::time::timeout(HELLO_TIMEOUT, self.messages.message())
+            .await
+            .map_err(|_| Fault::Malformed("no hello within 10 s"))?;
+        match received(message)?.message {
+            Some(agent_message::Message::Hello(hello)) => Ok(hello),
+            _ => Err(Fault::Malformed("the first message is not a hello").into()),
+        }
+    }
+
+    async fn send(&self, message: aggregator_message::Message) -> Result<(), End> {
+        let message = AggregatorMessage { message: Some(message) };
+        self.out.send(Ok(message)).await.map_err(|_| End::Closed(Closed::Lost))
+    }
+}
+
+fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// How long a stream may live: until its token expires, at most 30 to 60 minutes.
+fn life(expires: Option<SystemTime>, now: SystemTime) -> Duration {
+    let jittered = LIFE + LIFE.mul_f64(fastrand::f64());
+    let left = expires.map(|at| at.duration_since(now).unwrap_or_default());
+    left.map_or(jittered, |left| left.clamp(SHORTEST, jittered))
+}
+
+/// What tonic makes of the peer's bytes. Messages that cannot be read come from the decoder, without a source; a
+/// connection that broke comes with its cause.
+fn received(message: Result<Option<AgentMessage>, Status>) -> Result<AgentMessage, End> {
+    match message {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err(End::Closed(Closed::Lost)),
+        Err(status) if std::error::Error::source(&status).is_some() => Err(End::Closed(Closed::Lost)),
+        Err(status) => Err(match status.code() {
+            Code::OutOfRange | Code::ResourceExhausted => End::Fault(Fault::Oversized),
+            Code::Internal | Code::Unimplemented | Code::InvalidArgument => {
+                End::Fault(Fault::Malformed("a frame cannot be decoded"))
+            }
+            _ => End::Closed(Closed::Lost),
+        }),
+    }
+}
