@@ -3,3 +3,4 @@
 
 pub mod collect;
 pub mod identify;
+pub mod privilege;

@@ -1,20 +1,37 @@
-//! One instant of the node's cgroups: the [`Collector`] trait and what a walk yields. The two implementations are
-//! `bpf` (one eBPF iterator walk) and `cgroupfs` (files with kept descriptors); `parity` compares them, `node` reads
-//! the node's totals.
+//! One instant of the node's cgroups: the [`Collector`] trait and what a walk yields.
+//!
+//! The two implementations are `bpf` (one eBPF iterator walk) and `cgroupfs` (files with kept descriptors); `parity`
+//! compares them, `node` reads the node's totals. [`choose()`] gathers facts, `select` decides on them, and what comes
+//! out is a [`Collector`] that goes on with the files, and says why, whenever the better way fails.
 
 use std::sync::Arc;
 
 use crate::identify::Identity;
 
+mod adaptive;
+pub mod bpf;
+pub mod cgroupfs;
+mod choose;
+mod clock;
+mod files;
+mod node;
+pub mod parity;
+mod select;
+mod tree;
+
+pub use choose::{ChooseError, Options, choose};
+pub use select::{Preference, Reason, Refusal};
+pub use tree::Kubepods;
+
 /// A cgroup's 64-bit id (its inode number): unique per boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CgroupId(pub u64);
 
-/// An instant of CLOCK_BOOTTIME, nanoseconds. For differences.
+/// An instant of `CLOCK_BOOTTIME`, nanoseconds. For differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct BootTime(pub u64);
 
-/// An instant of CLOCK_REALTIME, nanoseconds since the Unix epoch. For stamps.
+/// An instant of `CLOCK_REALTIME`, nanoseconds since the Unix epoch. For stamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RealTime(pub u64);
 
@@ -77,8 +94,12 @@ pub struct NodeTotals {
 pub trait Collector: Send {
     /// Takes one snapshot into `into`, whose buffers are reused.
     fn snapshot(&mut self, into: &mut Snapshot) -> Result<(), CollectError>;
-    /// `bpf` or `cgroupfs`.
+    /// `bpf` or `cgroupfs`: what took the newest snapshot. May change from one to the next.
     fn name(&self) -> &'static str;
+    /// Why a better collector is not in use; empty if the best one is. Grows when a collector fails later.
+    fn refusals(&self) -> &[Refusal] {
+        &[]
+    }
 }
 
 /// A walk that gave no snapshot. Nothing is published for it.
@@ -93,6 +114,39 @@ pub enum CollectError {
         #[source]
         source: std::io::Error,
     },
+    /// A file of the kernel does not have the form it is documented to have.
+    #[error("cannot understand {what}: {why}")]
+    Parse {
+        /// The file.
+        what: String,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// The kubepods cgroup is not there (any more). It is looked for again at the next snapshot.
+    #[error("no kubepods cgroup below {root}: is the kubelet running, and is cgroup2 mounted there?")]
+    NoKubepods {
+        /// Where it was looked for.
+        root: String,
+    },
+    /// The walk met more cgroups than the array holds.
+    #[error("the cgroup tree does not fit into the array of {slots} slots")]
+    Truncated {
+        /// Slots of the array.
+        slots: u32,
+    },
+    /// The walk ended without publishing a session.
+    #[error("the walk published nothing: {why}")]
+    Unpublished {
+        /// What was found instead.
+        why: String,
+    },
+}
+
+impl CollectError {
+    /// An error about reading `what`.
+    pub(crate) fn read(what: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Read { what: what.into(), source: source.into() }
+    }
 }
 
 /// The machine's page size in bytes.
