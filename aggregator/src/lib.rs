@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod health;
 pub mod ingest;
 pub mod inventory;
 pub mod ring;

@@ -1,8 +1,146 @@
-//! The HTTP surface of `metrics.k8s.io`.
+//! The HTTP surface of `metrics.k8s.io`: every request on the API port from its head to the frames of its answer. It
+//! reads views and inventory, and asks the [`Gate`] who wants what; it never measures, joins or reviews by itself.
 
+mod body;
 pub mod discovery;
+mod encode;
 pub mod json;
+pub mod metrics;
 pub mod negotiate;
+mod nodes;
+mod object;
+mod pipeline;
+mod pods;
 pub mod quantity;
+pub mod query;
+pub mod request;
+mod respond;
 pub mod selector;
+pub mod server;
 pub mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+pub use body::Body;
+use http::HeaderMap;
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+
+use crate::{
+    auth::{Attributes, Decision, PeerCertificates, Unauthorized, User},
+    health::Probe,
+    inventory::Inventory,
+    units::RealTime,
+    view::{Measured, Views},
+};
+
+/// Who asks, and may they.
+pub trait Gate: Send + Sync + 'static {
+    /// The user of a request.
+    fn authenticate(
+        &self,
+        peer: &PeerCertificates,
+        headers: &HeaderMap,
+    ) -> impl Future<Output = Result<User, Unauthorized>> + Send;
+
+    /// Whether a user may.
+    fn authorize(&self, user: &User, attributes: &Attributes) -> impl Future<Output = Decision> + Send;
+}
+
+/// What is answered from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Pods and Nodes.
+    pub inventory: Inventory,
+    /// Their entries.
+    pub views: Views,
+    /// Older entries are not served.
+    pub max_age: Duration,
+}
+
+impl Source {
+    fn fresh(&self, measured: &Measured, now: Instant) -> bool {
+        now.saturating_duration_since(measured.seen) <= self.max_age
+    }
+}
+
+/// The two clocks of one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For ages.
+    pub instant: Instant,
+    /// For stamps.
+    pub real: RealTime,
+}
+
+impl Now {
+    /// The machine's clocks.
+    pub fn read() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let real = RealTime(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        Self { instant: Instant::now(), real }
+    }
+}
+
+/// Limits and choices of the API port.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Requests in flight, those of `system:masters` not counted.
+    pub in_flight: usize,
+    /// The longest time until the head of an answer.
+    pub timeout: Duration,
+    /// Serve swap use too.
+    pub swap: bool,
+    /// The clocks.
+    pub now: fn() -> Now,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { in_flight: 400, timeout: Duration::from_mins(1), swap: false, now: Now::read }
+    }
+}
+
+/// The API port, without its sockets.
+pub struct Api<G> {
+    gate: G,
+    source: Source,
+    probe: Arc<dyn Probe>,
+    registry: Arc<RwLock<Registry>>,
+    documents: discovery::Documents,
+    metrics: metrics::Metrics,
+    places: Arc<Semaphore>,
+    settings: Settings,
+}
+
+impl<G: Gate> Api<G> {
+    /// An API on `port`, which the legacy discovery documents name.
+    pub fn new(
+        gate: G,
+        source: Source,
+        probe: Arc<dyn Probe>,
+        registry: Arc<RwLock<Registry>>,
+        port: u16,
+        settings: Settings,
+    ) -> Self {
+        let metrics = metrics::Metrics::default();
+        metrics.register(&mut registry.write());
+        let places = Arc::new(Semaphore::new(settings.in_flight));
+        let documents = discovery::Documents::new(port);
+        Self { gate, source, probe, registry, documents, metrics, places, settings }
+    }
+}
+
+impl<G> std::fmt::Debug for Api<G> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Api").field("source", &self.source).finish_non_exhaustive()
+    }
+}

@@ -23,7 +23,7 @@ pub struct Failure {
     /// `message`
     pub message: String,
     /// `details`; `None` leaves the key out.
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
     /// `X-Content-Type-Options: nosniff`, which authorization failures carry.
     pub nosniff: bool,
 }
@@ -66,7 +66,7 @@ impl Failure {
         message: impl Into<String>,
         details: Option<Details>,
     ) -> Self {
-        Self { code, reason, message: message.into(), details, nosniff: false }
+        Self { code, reason, message: message.into(), details: details.map(Box::new), nosniff: false }
     }
 
     /// 400.

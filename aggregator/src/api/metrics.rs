@@ -1,0 +1,69 @@
+//! What the API port counts about itself.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Labels of a request. Resources and verbs come from what is routed, never from the path alone: their number is small.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    /// `nodes`, `pods`, `discovery`, …
+    pub resource: &'static str,
+    /// `get`, `list`, …
+    pub verb: &'static str,
+    /// HTTP status.
+    pub code: u16,
+}
+
+/// Counters of the API port.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Answered requests.
+    pub requests: Family<Request, Counter>,
+    /// Requests that have a place now.
+    pub in_flight: Gauge,
+    /// Time until the head of the answer.
+    pub duration: Histogram,
+    /// Connections whose handshake failed.
+    pub handshakes_failed: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let buckets = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 60.0];
+        Self {
+            requests: Family::default(),
+            in_flight: Gauge::default(),
+            duration: Histogram::new(buckets),
+            handshakes_failed: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds the families to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "api_requests",
+            "Answered requests by resource, verb and code",
+            self.requests.clone(),
+        );
+        registry.register(
+            "api_requests_in_flight",
+            "Requests that are being answered",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "api_request_duration_seconds",
+            "Time from a request to the head of its answer",
+            self.duration.clone(),
+        );
+        registry.register(
+            "api_handshake_failures",
+            "Connections to the API port whose TLS handshake failed",
+            self.handshakes_failed.clone(),
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! The order in which a request is judged before it is answered: canonical path, who, place in flight, may they.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+
+use super::{
+    Api, Body, Gate,
+    metrics::Request as Labels,
+    query::Query,
+    request::{self, Route},
+    respond::{self, Refusal},
+    status::Failure,
+};
+use crate::auth::{Attributes, Decision, PeerCertificates, User};
+
+const MASTERS: &str = "system:masters";
+const AUDIT_ID: &str = "audit-id";
+
+impl<G: Gate> Api<G> {
+    /// Answers a request. Its body is never read; the peer's certificates are taken from its extensions.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+        let began = (self.settings.now)().instant;
+        let (mut head, _) = request.into_parts();
+        let audit = audit_id(&head.headers);
+        let peer = head.extensions.remove::<PeerCertificates>().unwrap_or_default();
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let parsed = request::parse(&head.method, head.uri.path(), &query);
+        let labels = |code: StatusCode| match &parsed {
+            Ok((route, _)) => Labels {
+                resource: resource_label(route),
+                verb: verb_label(route, &head.method),
+                code: code.as_u16(),
+            },
+            Err(_) => Labels { resource: "none", verb: "other", code: code.as_u16() },
+        };
+
+        let answered = match (&parsed, deadline(&query, self.settings.timeout)) {
+            (Err(_), _) => Err(Failure::no_resource().into()),
+            (_, Err(failure)) => Err(failure.into()),
+            (Ok((route, attributes)), Ok(deadline)) => {
+                let judged =
+                    Judged { method: &head.method, uri: &head.uri, query: &query, route, attributes };
+                tokio::time::timeout(deadline, self.judge(&judged, &peer, &mut head.headers))
+                    .await
+                    .unwrap_or_else(|_| Err(Failure::timeout().into()))
+            }
+        };
+        let mut response = answered.unwrap_or_else(Refusal::into_response);
+
+        let headers = response.headers_mut();
+        headers.insert(AUDIT_ID, audit);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        self.metrics.requests.get_or_create(&labels(response.status())).inc();
+        self.metrics.duration.observe((self.settings.now)().instant.duration_since(began).as_secs_f64());
+        response
+    }
+
+    async fn judge(
+        &self,
+        request: &Judged<'_>,
+        peer: &PeerCertificates,
+        headers: &mut HeaderMap,
+    ) -> Result<Response<Body>, Refusal> {
+        let user = self.gate.authenticate(peer, headers).await.map_err(|_| Failure::unauthorized())?;
+        let impersonates = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
+        let upgrades = headers.contains_key(header::UPGRADE) || request.method == Method::CONNECT;
+        strip(headers);
+        if impersonates {
+            return Err(Failure::impersonation().into());
+        }
+        if upgrades {
+            return Err(Failure::bad_request("upgrading the connection is not supported").into());
+        }
+        let place = if is_master(&user) {
+            None
+        } else {
+            Some(self.places.clone().try_acquire_owned().map_err(|_| Refusal::TooMany)?)
+        };
+        let _counted = InFlight::new(&self.metrics.in_flight);
+        self.authorize(&user, request).await?;
+        if request.method != Method::GET {
+            return Err(Failure::method().into());
+        }
+        let mut response = self.respond(request.route, headers, request.query)?;
+        response.body_mut().keep(place);
+        Ok(response)
+    }
+
+    async fn authorize(&self, user: &User, request: &Judged<'_>) -> Result<(), Refusal> {
+        let always = matches!(request.route, Route::Health(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz"));
+        if always || is_master(user) {
+            return Ok(());
+        }
+        match self.gate.authorize(user, request.attributes).await {
+            Decision::Allow => Ok(()),
+            Decision::Deny { reason } => Err(Failure::forbidden(user, request.attributes, &reason).into()),
+            Decision::Failed { cause } => Err(Refusal::Internal(format!(
+                "Internal Server Error: {:?}: {cause}",
+                request.uri.to_string()
+            ))),
+        }
+    }
+}
+
+/// A request whose path could be read.
+struct Judged<'a> {
+    method: &'a Method,
+    uri: &'a http::Uri,
+    query: &'a Query,
+    route: &'a Route,
+    attributes: &'a Attributes,
+}
+
+/// Counts a request until it is answered or given up.
+struct InFlight<'a>(&'a prometheus_client::metrics::gauge::Gauge);
+
+impl<'a> InFlight<'a> {
+    fn new(gauge: &'a prometheus_client::metrics::gauge::Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn is_master(user: &User) -> bool {
+    user.groups.iter().any(|group| group == MASTERS)
+}
+
+/// Nothing behind this line may see a credential or an identity header.
+fn strip(headers: &mut HeaderMap) {
+    let claims = |name: &str| {
+        name.starts_with("x-remote-")
+            || name.starts_with("impersonate-")
+            || name == header::AUTHORIZATION.as_str()
+    };
+    let names: Vec<_> = headers.keys().filter(|name| claims(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// The request's own id, where it brought a usable one: kube-apiserver's audit log then names the same.
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    let own = headers.get(AUDIT_ID).filter(|value| !value.is_empty() && value.len() <= 64).cloned();
+    own.unwrap_or_else(|| {
+        // A random UUID: version 4, variant 1.
+        let random = fastrand::u128(..) & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+        let hex = format!("{random:032x}");
+        let part = |range| hex.get(range).unwrap_or_default();
+        let uuid = [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-");
+        HeaderValue::try_from(uuid).unwrap_or(HeaderValue::from_static("unknown"))
+    })
+}
+
+/// The time that the request has: `timeout` shortens it, and can never lengthen it.
+fn deadline(query: &Query, longest: Duration) -> Result<Duration, Failure> {
+    let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else { return Ok(longest) };
+    let asked = respond::go_duration(text).ok_or_else(|| {
+        let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
+        Failure::bad_request(why)
+    })?;
+    Ok(if asked.is_zero() { longest } else { asked.min(longest) })
+}
+
+fn resource_label(route: &Route) -> &'static str {
+    match route {
+        Route::Groups | Route::Group | Route::Resources(_) => "discovery",
+        Route::Nodes(..) => "nodes",
+        Route::Pods(..) | Route::Pod(..) => "pods",
+        Route::Health(_) => "health",
+        Route::Metrics => "metrics",
+        Route::ServerVersion => "version",
+        Route::Root | Route::NoResource | Route::NoPath => "none",
+    }
+}
+
+fn verb_label(route: &Route, method: &Method) -> &'static str {
+    match (method, route) {
+        (&Method::GET, Route::Nodes(_, None) | Route::Pods(..)) => "list",
+        (&Method::GET, _) => "get",
+        _ => "other",
+    }
+}
