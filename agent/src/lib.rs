@@ -1,6 +1,9 @@
 //! Waggle's node agent: collect → identify → report.
 #![deny(unsafe_code)]
 
+pub mod args;
+pub mod check;
 pub mod collect;
 pub mod identify;
 pub mod privilege;
+pub mod snapshot;

@@ -1,3 +1,46 @@
-//! Waggle's node agent.
+//! Waggle's node agent: puts the parts together, does nothing itself.
 
-fn main() {}
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use waggle_agent::args::{Args, Command, EXIT_USAGE, LogFormat, NodeArgs};
+use waggle_agent::{check, snapshot};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are errors to clap, not to us.
+            let code = if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            // Nowhere left to say that standard error is closed.
+            let _ = error.print();
+            return code;
+        }
+    };
+    let done = match &args.command {
+        Command::Check(node) => {
+            log_to_stderr(node);
+            check::check(node, &mut io::stdout())
+        }
+        Command::Snapshot(args) => {
+            log_to_stderr(&args.node);
+            snapshot::snapshot(args, &mut io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "waggle-agent: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Warnings and worse, or what `RUST_LOG` says: standard output belongs to the command.
+fn log_to_stderr(node: &NodeArgs) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
+    match node.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,218 @@
+//! The command line. Parsing only: nothing here opens a file or a socket.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::collect::{Options, Preference};
+
+/// Exit code of bad usage or configuration (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+
+/// Reads the cgroups of a node's pods and streams them to Waggle's aggregator.
+#[derive(Debug, Parser)]
+#[command(name = "waggle-agent", version)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what this node offers, which collector would run, and why. Ends with 0 only if one would
+    Check(NodeArgs),
+    /// Walk the node's pod cgroups once and print what they say
+    Snapshot(SnapshotArgs),
+}
+
+/// Where to read from and how.
+#[derive(Debug, Clone, clap::Args)]
+pub struct NodeArgs {
+    /// Where cgroup2 is mounted, or a directory in it
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
+    pub cgroup_root: PathBuf,
+    /// How cgroups are read; `auto` takes the eBPF walk where the node allows it
+    #[arg(long, value_enum, default_value_t)]
+    pub collector: CollectorArg,
+    /// How log lines on standard error look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// `--collector`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CollectorArg {
+    /// The eBPF walk, or files.
+    #[default]
+    Auto,
+    /// The eBPF walk.
+    Bpf,
+    /// Files.
+    Cgroupfs,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `snapshot`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SnapshotArgs {
+    /// Where to read from and how.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Walk again after this time and print CPU rates too, for example 1s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub over: Option<Duration>,
+}
+
+/// `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    /// Where to read from and how.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// An aggregator's ingest port: an address, or a name all of whose addresses are streamed to. May be repeated
+    #[arg(long = "aggregator", value_name = "HOST:PORT", required = true)]
+    pub aggregators: Vec<String>,
+    /// PEM certificates that the aggregator's certificate must chain to; read again for each connection
+    #[arg(long, value_name = "FILE")]
+    pub aggregator_ca: PathBuf,
+    /// The name that the aggregator's certificate must carry
+    #[arg(long, value_name = "NAME", default_value = "waggle-ingest.waggle-system.svc")]
+    pub aggregator_name: String,
+    /// The service-account token to present; read again for each connection
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// Where to serve /metrics, /livez and /readyz over plain HTTP; empty: nowhere
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:10255", value_parser = optional_address)]
+    pub metrics_bind: OptionalAddress,
+    /// Time between snapshots
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+}
+
+/// An address to listen on, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+impl NodeArgs {
+    /// The same for [`crate::collect::choose()`].
+    pub fn options(&self) -> Options {
+        let Self { cgroup_root, collector, log_format: _ } = self;
+        let preference = match collector {
+            CollectorArg::Auto => Preference::Auto,
+            CollectorArg::Bpf => Preference::Bpf,
+            CollectorArg::Cgroupfs => Preference::Cgroupfs,
+        };
+        Options { cgroup_root: cgroup_root.clone(), preference }
+    }
+}
+
+/// The walk holds a lock of the kernel: never faster than ten times a second.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < LEAST_INTERVAL => {
+            Err("at least 100ms: every walk holds a lock of the kernel".to_owned())
+        }
+        enough => Ok(enough),
+    }
+}
+
+/// `500ms`, `15s` or `1m`, more than nothing.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let usage = || format!("{text:?} is no time: write for example 500ms, 15s or 1m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(usage)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| usage())?;
+    let time = match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        _ => None,
+    };
+    time.filter(|time| !time.is_zero()).ok_or_else(usage)
+}
+
+fn optional_address(text: &str) -> Result<OptionalAddress, String> {
+    if text.is_empty() {
+        return Ok(OptionalAddress(None));
+    }
+    match text.parse() {
+        Ok(address) => Ok(OptionalAddress(Some(address))),
+        Err(_) => Err("no address: write for example 0.0.0.0:10255, or nothing for none".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Run {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+        Run::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_in_three_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("15s"), Ok(Duration::from_secs(15)));
+        assert_eq!(duration("1m"), Ok(Duration::from_mins(1)));
+        for wrong in
+            ["", "5", "s", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"]
+        {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(interval("99ms").is_err() && interval("100ms").is_ok());
+    }
+
+    #[test]
+    fn run_has_the_defaults_that_are_documented() {
+        let line =
+            ["x", "--aggregator", "a:1", "--aggregator", "b:2", "--aggregator-ca", "c", "--token-file", "t"];
+        let Run { run } = Run::parse_from(line);
+        assert_eq!(run.aggregators, ["a:1", "b:2"]);
+        assert_eq!(run.interval, Duration::from_secs(1));
+        assert_eq!(run.aggregator_name, "waggle-ingest.waggle-system.svc");
+        assert_eq!(run.metrics_bind.0.unwrap().port(), 10255);
+        assert_eq!(run.node.cgroup_root, PathBuf::from("/sys/fs/cgroup"));
+        assert_eq!(run.node.options().preference, Preference::Auto);
+        let off = line.into_iter().chain(["--metrics-bind", ""]);
+        assert_eq!(Run::parse_from(off).run.metrics_bind.0, None);
+        assert!(Run::try_parse_from(["x"]).is_err(), "without an aggregator");
+    }
+}
