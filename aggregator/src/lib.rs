@@ -8,8 +8,10 @@
 pub mod api;
 pub mod auth;
 pub mod health;
+pub mod client;
 pub mod ingest;
 pub mod inventory;
 pub mod ring;
+pub mod tls;
 pub mod units;
 pub mod view;

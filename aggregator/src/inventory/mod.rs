@@ -1,11 +1,15 @@
 //! What the API server says about Pods and Nodes, kept slim: no managedFields, no annotations but the static pod's
 //! hash, of the spec only what the API's answers need. Watches feed it (`watch`), everything else reads it.
 
+mod capacity;
+mod convert;
 mod index;
+mod watch;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use index::Inventory;
+pub use watch::{Metrics, Synced, Watches};
 
 use crate::units::{Bytes, ContainerId, NanoCores};
 
