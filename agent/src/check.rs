@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use crate::args::NodeArgs;
 use crate::collect::{Collector, Kubepods, Snapshot, choose};
+use crate::privilege;
 
-/// Prints one fact a line. 0 only if a collector would run: it has then taken a snapshot.
+/// Prints one fact a line. 0 only if a collector would run: it has then taken a snapshot
+/// without any capability, as `run` does.
 pub fn check(node: &NodeArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let options = node.options();
     writeln!(out, "kernel        {}", rustix::system::uname().release().to_string_lossy())?;
@@ -17,6 +19,7 @@ pub fn check(node: &NodeArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     }
     let mut snapshot = Snapshot::default();
     let taken = choose(&options).map_err(anyhow::Error::from).and_then(|mut collector| {
+        privilege::drop_all()?;
         collector.snapshot(&mut snapshot)?;
         Ok(collector)
     });

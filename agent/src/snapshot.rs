@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::{Output, SnapshotArgs};
 use crate::collect::{CgroupId, Sample, Snapshot, choose, page_size};
+use crate::privilege;
 
 /// What is printed: every number with its unit in its name.
 #[derive(Debug, Serialize)]
@@ -56,6 +57,7 @@ struct MemoryReport {
 pub fn snapshot(args: &SnapshotArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let SnapshotArgs { node, output, over } = args;
     let mut collector = choose(&node.options())?;
+    privilege::drop_all()?;
     let mut first = None;
     let mut newest = Snapshot::default();
     collector.snapshot(&mut newest)?;

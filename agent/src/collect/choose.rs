@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::adaptive::Adaptive;
-use super::bpf::BpfWalk;
+use super::bpf::{BpfWalk, LEAST_SLOTS, OpenError};
 use super::cgroupfs::Cgroupfs;
-use super::node::NodeFiles;
 use super::select::{Decision, Facts, Mount, Preference, Reason, Refusal, decide};
-use super::tree::Kubepods;
 use super::{CollectError, Collector};
 
 /// Where to look and what to prefer.
@@ -67,11 +65,10 @@ pub fn choose(options: &Options) -> Result<Box<dyn Collector>, ChooseError> {
 }
 
 fn walk(root: &Path) -> Result<Result<Box<dyn Collector>, Refusal>, CollectError> {
-    let kubepods = Kubepods::find(root)?;
-    let node = NodeFiles::open(root)?;
-    let walk = match BpfWalk::open(root, kubepods, node) {
+    let walk = match BpfWalk::open(root, LEAST_SLOTS) {
         Ok(walk) => walk,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(OpenError::Refused(refusal)) => return Ok(Err(refusal)),
+        Err(OpenError::Collect(error)) => return Err(error),
     };
     let root: Arc<Path> = root.into();
     let open_files = move || -> Result<Box<dyn Collector>, CollectError> {

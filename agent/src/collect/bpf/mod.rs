@@ -12,4 +12,4 @@ mod sys;
 mod walk;
 mod warnings;
 
-pub use walk::BpfWalk;
+pub use walk::{BpfWalk, LEAST_SLOTS, OpenError};

@@ -20,8 +20,8 @@ use crate::collect::{
 };
 use crate::identify::Identity;
 
-/// Fewest slots of the array.
-const LEAST_SLOTS: usize = 8192;
+/// Fewest slots of the array that the agent runs with: 512 KiB.
+pub const LEAST_SLOTS: usize = 8192;
 /// Listings in which an id may be missing before it is taken for a cgroup that is none of ours.
 const LISTINGS: u8 = 3;
 /// Walks for which an id that is no longer met is remembered.
@@ -41,6 +41,17 @@ pub struct BpfWalk {
     walks: u64,
 }
 
+/// The walk cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The node is not ready, whatever the collector.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+}
+
 /// What depends on the very cgroup that the walk starts at.
 struct Start {
     link: OwnedFd,
@@ -56,10 +67,13 @@ struct Known {
 }
 
 impl BpfWalk {
-    /// Loads the program and links it to kubepods, which was found below `root`.
-    pub(crate) fn open(root: &Path, kubepods: Kubepods, node: NodeFiles) -> Result<Self, Refusal> {
+    /// Loads the program and links it to kubepods below the cgroup2 mount at `root`. The array has `least_slots`, or
+    /// twice the cgroups found if that is more: it cannot grow once capabilities are dropped.
+    pub fn open(root: &Path, least_slots: usize) -> Result<Self, OpenError> {
+        let kubepods = Kubepods::find(root)?;
+        let node = NodeFiles::open(root)?;
         let cgroups = kubepods.directories().len();
-        let slots = u32::try_from((cgroups * 2).max(LEAST_SLOTS)).unwrap_or(u32::MAX);
+        let slots = u32::try_from((cgroups * 2).max(least_slots)).unwrap_or(u32::MAX);
         let loaded = load::load(slots)?;
         let start = Start::at(&loaded, &kubepods).map_err(|error| {
             let detail = format!("the program cannot be linked to {}: {error}", kubepods.path.display());
@@ -79,14 +93,20 @@ impl BpfWalk {
         match walk.walk() {
             Ok(_) | Err(CollectError::NoKubepods { .. }) => Ok(walk),
             Err(error @ CollectError::Truncated { .. }) => {
-                Err(Refusal::new(Reason::Truncated, error.to_string()))
+                Err(Refusal::new(Reason::Truncated, error.to_string()).into())
             }
-            Err(error) => Err(Refusal::new(Reason::IterRefused, error.to_string())),
+            Err(error) => Err(Refusal::new(Reason::IterRefused, error.to_string()).into()),
         }
     }
 
-    /// Flushes and walks into `records`; looks kubepods up again if it is not the one that was.
-    fn walk(&mut self) -> Result<(BootTime, RealTime), CollectError> {
+    /// What the last walk found: kubepods first, parents before children, down to the containers' level.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Flushes CPU time and walks, without identities and node totals; looks kubepods up again if it was replaced.
+    /// Answers with the middle of the walk on both clocks.
+    pub fn walk(&mut self) -> Result<(BootTime, RealTime), CollectError> {
         for attempt in 0..2 {
             if attempt > 0 || self.start.is_none() {
                 self.relink()?;
