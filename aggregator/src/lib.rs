@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod args;
 pub mod auth;
-pub mod health;
 pub mod client;
+pub mod health;
 pub mod ingest;
 pub mod inventory;
 pub mod ring;
+pub mod telemetry;
 pub mod tls;
 pub mod units;
 pub mod view;

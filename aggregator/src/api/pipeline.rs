@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use super::{
     Api, Body, Gate,
     metrics::Request as Labels,
+    quantity,
     query::Query,
     request::{self, Route},
-    respond::{self, Refusal},
+    respond::Refusal,
     status::Failure,
 };
 use crate::auth::{Attributes, Decision, PeerCertificates, User};
@@ -161,7 +162,7 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
 /// The time that the request has: `timeout` shortens it, and can never lengthen it.
 fn deadline(query: &Query, longest: Duration) -> Result<Duration, Failure> {
     let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else { return Ok(longest) };
-    let asked = respond::go_duration(text).ok_or_else(|| {
+    let asked = quantity::parse_duration(text).ok_or_else(|| {
         let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
         Failure::bad_request(why)
     })?;

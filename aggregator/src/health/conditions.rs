@@ -9,7 +9,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Check, Probe};
-use crate::{inventory::Inventory, view::Views};
+use crate::{
+    inventory::Inventory,
+    view::{NodeView, Views},
+};
 
 /// A fact that somebody else knows.
 pub struct Signal(Box<dyn Fn() -> bool + Send + Sync>);
@@ -25,14 +28,7 @@ impl Signal {
     }
 }
 
-impl fmt::Debug for Signal {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Signal({})", self.holds())
-    }
-}
-
 /// The conditions of an aggregator.
-#[derive(Debug)]
 pub struct Conditions {
     /// Pods and Nodes.
     pub inventory: Inventory,
@@ -52,10 +48,18 @@ pub struct Conditions {
     pub agent_listener: Signal,
     /// The API port's certificate is inside its validity.
     pub serving_certificate: Signal,
+    /// When an agent's snapshot was stored last.
+    pub delivered: Box<dyn Fn() -> Option<Instant> + Send + Sync>,
     /// Termination began.
     pub stopping: AtomicBool,
     /// When the runtime last ran the heartbeat.
     pub heartbeat: Mutex<Instant>,
+}
+
+impl fmt::Debug for Conditions {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Conditions").field("stopping", &self.stopping).finish_non_exhaustive()
+    }
 }
 
 impl Conditions {
@@ -82,7 +86,7 @@ impl Conditions {
         if !views().any(|(view, _)| view.node.as_ref().is_some_and(|entry| fresh(entry.measured.seen))) {
             return Err("no node has values yet".to_owned());
         }
-        let pod = |view: &crate::view::NodeView, node: &str| {
+        let pod = |view: &NodeView, node: &str| {
             let served = |uid: &str| view.pods.get(uid).is_some_and(|entry| fresh(entry.measured.seen));
             self.inventory.pods_on(node).iter().any(|pod| pod.running && served(&pod.uid))
         };
@@ -90,11 +94,6 @@ impl Conditions {
             return Err("no running pod has values yet".to_owned());
         }
         Ok(())
-    }
-
-    fn newest_report(&self) -> Option<Instant> {
-        let nodes = self.inventory.nodes();
-        nodes.iter().filter_map(|node| Some(self.views.node(&node.name)?.node.as_ref()?.measured.seen)).max()
     }
 }
 
@@ -123,7 +122,7 @@ impl Probe for Conditions {
             ),
             Check::AgentListener => that(self.agent_listener.holds(), "the agents' port is not bound"),
             Check::AgentStream => {
-                let timely = self.newest_report().is_some_and(|seen| seen.elapsed() <= self.late());
+                let timely = (self.delivered)().is_some_and(|seen| seen.elapsed() <= self.late());
                 that(timely, "no agent delivered lately")
             }
             Check::ServingCertificate => {

@@ -1,0 +1,187 @@
+//! The command line. One struct, taken apart completely in [`crate::run`], so that a flag without effect does not
+//! compile.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::api::quantity;
+
+/// Waggle's aggregator: takes the agents' streams and serves metrics.k8s.io.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "waggle-aggregator", version, about)]
+pub struct Args {
+    /// Kubeconfig of the API server; without it, the pod's service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Address of the API port, which kube-apiserver calls
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:10250")]
+    pub api_bind: SocketAddr,
+    /// Address of the agents' port
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8444")]
+    pub ingest_bind: SocketAddr,
+    /// Certificate chain of the API port, PEM
+    #[arg(long, value_name = "FILE")]
+    pub api_cert_file: PathBuf,
+    /// Private key of the API port, PEM
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: PathBuf,
+    /// Certificate chain of the agents' port, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ingest_cert_file: PathBuf,
+    /// Private key of the agents' port, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ingest_key_file: PathBuf,
+    /// Audience that agents' tokens must be made for
+    #[arg(long, value_name = "NAME", default_value = "waggle.aggregator")]
+    pub agent_audience: String,
+    /// Service account that agents run as
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "waggle-system/waggle-agent", value_parser = service_account)]
+    pub agent_service_account: ServiceAccount,
+    /// Span of CPU rates
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub window: Duration,
+    /// Age at which the last values of a silent node are no longer served
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub max_age: Duration,
+    /// Time between two reports of an agent, at least
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub interval: Duration,
+    /// Time for requests in flight to finish once termination began
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub drain: Duration,
+    /// Serve swap use beside CPU and memory
+    #[arg(long)]
+    pub swap: bool,
+    /// Form of log lines; `RUST_LOG` says which
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Two settings that contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// Values would leave before a full window of them was there.
+    #[error(
+        "cannot serve rates over --window {window:?} for at most --max-age {max_age:?}: the window must not be longer"
+    )]
+    WindowOverAge {
+        /// `--window`
+        window: Duration,
+        /// `--max-age`
+        max_age: Duration,
+    },
+    /// A rate needs two samples inside its window.
+    #[error(
+        "cannot measure rates over --window {window:?} from a report each --interval {interval:?}: the window must be at least twice as long"
+    )]
+    IntervalOverWindow {
+        /// `--window`
+        window: Duration,
+        /// `--interval`
+        interval: Duration,
+    },
+}
+
+impl Args {
+    /// Whether the settings go together.
+    pub fn check(&self) -> Result<(), Contradiction> {
+        let (window, max_age, interval) = (self.window, self.max_age, self.interval);
+        if window > max_age {
+            return Err(Contradiction::WindowOverAge { window, max_age });
+        }
+        if interval.saturating_mul(2) > window {
+            return Err(Contradiction::IntervalOverWindow { window, interval });
+        }
+        Ok(())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match quantity::parse_duration(text) {
+        Some(duration) if duration >= Duration::from_millis(1) => Ok(duration),
+        Some(_) => Err("must be at least 1ms".to_owned()),
+        None => Err("must be a duration such as 15s, 500ms or 1m".to_owned()),
+    }
+}
+
+fn service_account(text: &str) -> Result<ServiceAccount, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
+        _ => Err("must be NAMESPACE/NAME".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [&str; 9] = [
+        "waggle-aggregator",
+        "--api-cert-file",
+        "a.crt",
+        "--api-key-file",
+        "a.key",
+        "--ingest-cert-file",
+        "i.crt",
+        "--ingest-key-file",
+        "i.key",
+    ];
+
+    fn parse(more: &[&str]) -> Result<Args, String> {
+        Args::try_parse_from(FILES.iter().chain(more)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_go_together() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.check(), Ok(()));
+        assert_eq!((args.window, args.max_age), (Duration::from_secs(15), Duration::from_mins(1)));
+        assert_eq!(args.agent_service_account.namespace, "waggle-system");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (more, says) in [
+            (["--window", "soon"], "must be a duration such as 15s"),
+            (["--max-age", "0"], "must be at least 1ms"),
+            (["--agent-service-account", "agent"], "must be NAMESPACE/NAME"),
+            (["--api-bind", "here"], "invalid socket address"),
+            (["--log-format", "xml"], "possible values: text, json"),
+        ] {
+            let error = parse(&more).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(
+            Args::try_parse_from(["waggle-aggregator"]).unwrap_err().to_string().contains("--api-cert-file")
+        );
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let check = |more: &[&str]| parse(more).unwrap().check().map_err(|error| error.to_string());
+        assert_eq!(check(&["--window", "1m", "--max-age", "1m"]), Ok(()));
+        assert!(check(&["--window", "61s"]).unwrap_err().contains("the window must not be longer"));
+        assert!(check(&["--interval", "8s"]).unwrap_err().contains("at least twice as long"));
+    }
+}
