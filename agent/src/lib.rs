@@ -6,4 +6,5 @@ pub mod check;
 pub mod collect;
 pub mod identify;
 pub mod privilege;
+pub mod report;
 pub mod snapshot;

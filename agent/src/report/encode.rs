@@ -1,0 +1,111 @@
+//! Frames as messages of one stream: handles instead of names, differences instead of values. Pure.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use waggle_proto::ingest::{Clock, Container, NodeTotals, Snapshot};
+
+use super::ring::{Frame, LocalRing, Point};
+use crate::collect::CgroupId;
+
+/// State of one stream.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    highest: u32,
+    /// In ascending order of handle: the order of every column.
+    live: Vec<Live>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    handle: u32,
+    cgroup: CgroupId,
+    cpu_ns: u64,
+    working_set_pages: u32,
+    swap_pages: u32,
+}
+
+impl Encoder {
+    /// The next message. Identities of new containers come from `ring`, where the frame is from.
+    pub fn encode(&mut self, frame: &Frame, ring: &LocalRing, replay: bool) -> Snapshot {
+        let mut message = Snapshot {
+            clock: Some(Clock { boot_ns: frame.boot.0, realtime_ns: frame.real.0 }),
+            node: Some(NodeTotals {
+                cpu_ns: frame.node.cpu_ns,
+                working_set_bytes: frame.node.working_set_bytes,
+                swap_bytes: frame.node.swap_bytes,
+            }),
+            replay,
+            ..Snapshot::default()
+        };
+        self.retire(frame, &mut message);
+        if self.live.len() < frame.points.len() {
+            self.introduce(frame, ring, &mut message);
+        }
+        self.columns(frame, &mut message);
+        message
+    }
+
+    /// A container that is gone, or whose counter went back, loses its handle.
+    fn retire(&mut self, frame: &Frame, message: &mut Snapshot) {
+        self.live.retain(|live| {
+            let stays = find(frame, live.cgroup).is_some_and(|point| point.cpu_ns >= live.cpu_ns);
+            if !stays {
+                message.retired.push(live.handle);
+            }
+            stays
+        });
+    }
+
+    fn introduce(&mut self, frame: &Frame, ring: &LocalRing, message: &mut Snapshot) {
+        let live: HashSet<CgroupId> = self.live.iter().map(|live| live.cgroup).collect();
+        for point in frame.points.iter().filter(|point| !live.contains(&point.cgroup)) {
+            let Some(known) = ring.known(point.cgroup) else { continue };
+            let Some(container) = known.container() else { continue };
+            self.highest += 1;
+            // An absence after this frame's instant says nothing about its counter.
+            let absent = known.absent.filter(|absent| *absent < frame.boot);
+            message.introduced.push(Container {
+                handle: self.highest,
+                cgroup_id: point.cgroup.0,
+                pod_uid: known.pod().as_str().to_owned(),
+                container_id: Bytes::copy_from_slice(container.as_bytes()),
+                absent_boot_ns: absent.map_or(0, |absent| absent.0),
+            });
+            self.live.push(Live {
+                handle: self.highest,
+                cgroup: point.cgroup,
+                cpu_ns: 0,
+                working_set_pages: 0,
+                swap_pages: 0,
+            });
+        }
+    }
+
+    fn columns(&mut self, frame: &Frame, message: &mut Snapshot) {
+        let swap = frame.points.iter().all(|point| point.swap_pages.is_some());
+        message.cpu_ns.reserve_exact(self.live.len());
+        message.working_set_pages.reserve_exact(self.live.len());
+        for live in &mut self.live {
+            // Every live container has a point: the others were retired.
+            let Some(point) = find(frame, live.cgroup) else { continue };
+            message.cpu_ns.push(point.cpu_ns - live.cpu_ns);
+            message.working_set_pages.push(difference(live.working_set_pages, point.working_set_pages));
+            live.cpu_ns = point.cpu_ns;
+            live.working_set_pages = point.working_set_pages;
+            if let (true, Some(pages)) = (swap, point.swap_pages) {
+                message.swap_pages.push(difference(live.swap_pages, pages));
+                live.swap_pages = pages;
+            }
+        }
+    }
+}
+
+fn find(frame: &Frame, cgroup: CgroupId) -> Option<&Point> {
+    let at = frame.points.binary_search_by_key(&cgroup, |point| point.cgroup).ok()?;
+    frame.points.get(at)
+}
+
+fn difference(before: u32, after: u32) -> i64 {
+    i64::from(after) - i64::from(before)
+}

@@ -1,0 +1,132 @@
+//! The way from a walk to every aggregator: a local ring of the last minute, and one stream per aggregator address.
+//! Owns the agent's side of `waggle.ingest.v1`. Never slows sampling: a stream that lags sends what the ring still has.
+//!
+//! ```ignore
+//! let reporter = Reporter::new(config);
+//! let publisher = reporter.publisher();           // goes to the thread that samples
+//! tokio::spawn(reporter.run(shutdown));           // resolves, connects, streams, until shutdown
+//! publisher.publish(&snapshot);                   // never waits for the network
+//! ```
+
+mod backoff;
+mod connect;
+mod encode;
+mod metrics;
+mod resolve;
+mod ring;
+mod stream;
+
+use std::{
+    fmt,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use rustls_pki_types::ServerName;
+use tokio::sync::watch;
+
+pub use backoff::{Backoff, Ended};
+pub use connect::{ConnectError, Connector};
+pub use encode::Encoder;
+pub use metrics::Metrics;
+pub use resolve::{Target, TargetError};
+pub use ring::{Frame, Known, LocalRing, Point};
+
+use crate::collect::{BootTime, RealTime, Snapshot};
+
+/// Both clocks of the node, read together.
+pub type Clocks = Arc<dyn Fn() -> (BootTime, RealTime) + Send + Sync>;
+
+/// What a reporter needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// Where the aggregators are. All addresses of all names are streamed to.
+    pub aggregators: Vec<Target>,
+    /// PEM bundle with the CAs of the aggregators' certificates; read anew for each connection.
+    pub ca_file: PathBuf,
+    /// The name that their certificates prove.
+    pub server_name: ServerName<'static>,
+    /// The projected service-account token; read anew for each connection.
+    pub token_file: PathBuf,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// `bpf` or `cgroupfs`.
+    pub collector: String,
+    /// Why a better collector was not taken.
+    pub refusals: Vec<String>,
+    /// Bytes per page, the unit of the snapshots' memory.
+    pub page_size: u32,
+    /// The clocks that the snapshots' instants are of.
+    pub clocks: Clocks,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("aggregators", &self.aggregators).finish_non_exhaustive()
+    }
+}
+
+/// Streams what is published to all aggregators.
+#[derive(Debug)]
+pub struct Reporter {
+    shared: Arc<Shared>,
+}
+
+/// Takes walks. Cheap to clone; usable from any thread.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    connector: Connector,
+    ring: Mutex<LocalRing>,
+    newest: watch::Sender<BootTime>,
+    live: AtomicUsize,
+    metrics: Metrics,
+}
+
+impl Reporter {
+    /// Nothing published, nothing connected yet.
+    pub fn new(config: Config, metrics: Metrics) -> Self {
+        let connector =
+            Connector::new(config.ca_file.clone(), config.token_file.clone(), config.server_name.clone());
+        let (newest, _) = watch::channel(BootTime(0));
+        let (ring, live) = (Mutex::new(LocalRing::default()), AtomicUsize::new(0));
+        Self { shared: Arc::new(Shared { config, connector, ring, newest, live, metrics }) }
+    }
+
+    /// Where walks go in.
+    pub fn publisher(&self) -> Publisher {
+        Publisher { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Resolves, connects and streams until `shutdown` is done, then ends all streams.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = resolve::run(&self.shared) => {}
+            () = shutdown => {}
+        }
+    }
+}
+
+impl Publisher {
+    /// Takes a walk into the local ring and wakes the streams. A walk that is not newer than the one before is ignored.
+    pub fn publish(&self, snapshot: &Snapshot) {
+        if self.shared.ring.lock().push(snapshot) {
+            self.shared.newest.send_replace(snapshot.boot);
+        }
+    }
+
+    /// Streams that an aggregator has welcomed.
+    pub fn live_streams(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
+    }
+}

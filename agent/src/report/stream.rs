@@ -1,0 +1,223 @@
+//! One stream to one address, opened again and again: hello, welcome, replay of what the aggregator has missed, live.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use prost::Message;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+use waggle_proto::{
+    PROTOCOL_VERSION,
+    ingest::{
+        AgentMessage, AggregatorMessage, Clock, Hello, Welcome, agent_message, aggregator_message,
+        ingest_client::IngestClient,
+    },
+};
+
+use super::{Backoff, ConnectError, Encoder, Ended, Shared};
+use crate::collect::BootTime;
+
+/// Covers a TokenReview and the time that the aggregator gives its inventory.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What an attempt came to.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the aggregator at {address} ended the stream: {} ({:?})", .status.message(), .status.code())]
+    Status { address: SocketAddr, status: Status },
+    #[error("the aggregator at {0} did not welcome the stream in time")]
+    NoWelcome(SocketAddr),
+}
+
+impl StreamError {
+    fn ended(&self, live: bool) -> Ended {
+        match self {
+            Self::Status { status, .. } => match status.code() {
+                Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::InvalidArgument
+                | Code::ResourceExhausted
+                | Code::FailedPrecondition
+                | Code::Aborted => Ended::Refused,
+                _ if live => Ended::Lost,
+                _ => Ended::Unreachable,
+            },
+            _ => Ended::Unreachable,
+        }
+    }
+}
+
+/// Streams to `address` for as long as it is wanted; returns it when it no longer is and its stream has ended.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    wanted: watch::Receiver<HashSet<SocketAddr>>,
+) -> SocketAddr {
+    let mut backoff = Backoff::default();
+    loop {
+        let mut attempt = Attempt { shared: &shared, address, spread: None };
+        let result = attempt.stream().await;
+        if let Some(spread) = attempt.spread {
+            backoff.live(spread);
+        }
+        let ended = match &result {
+            Ok(()) => Ended::Planned,
+            Err(error) => {
+                // A long outage is said ever more rarely.
+                if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
+                    tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
+                }
+                error.ended(attempt.spread.is_some())
+            }
+        };
+        let label = match ended {
+            Ended::Planned => "planned",
+            Ended::Lost => "lost",
+            Ended::Unreachable => "unreachable",
+            Ended::Refused => "refused",
+        };
+        shared.metrics.ended.get_or_create(&[("how", label)]).inc();
+        if !wanted.borrow().contains(&address) {
+            return address;
+        }
+        tokio::time::sleep(backoff.delay(ended, fastrand::f64())).await;
+    }
+}
+
+struct Attempt<'a> {
+    shared: &'a Arc<Shared>,
+    address: SocketAddr,
+    /// From the welcome, once there was one.
+    spread: Option<Duration>,
+}
+
+impl Attempt<'_> {
+    /// Ends with `Ok` when the aggregator closed the stream as planned.
+    async fn stream(&mut self) -> Result<(), StreamError> {
+        let authorization = self.shared.connector.authorization().await?;
+        let channel = self.shared.connector.connect(self.address).await?;
+        let (out, messages) = mpsc::channel(1);
+        let (hello, opened) = self.hello();
+        // The channel has room for this one.
+        let _ = out.try_send(hello);
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("authorization", authorization);
+        let mut client = IngestClient::new(channel);
+        let welcomed = async {
+            let mut answers =
+                client.report(request).await.map_err(|status| self.status(status))?.into_inner();
+            let welcome = welcome(&mut answers).await.map_err(|status| self.status(status))?;
+            Ok::<_, StreamError>((answers, welcome))
+        };
+        let (answers, welcome) = tokio::time::timeout(WELCOME_TIMEOUT, welcomed)
+            .await
+            .map_err(|_| StreamError::NoWelcome(self.address))??;
+        self.spread = Some(millis(welcome.reconnect_spread_ms));
+        tracing::info!(
+            address = %self.address, newest_boot_ns = welcome.newest_boot_ns, interval_ms = welcome.interval_ms,
+            "streaming to the aggregator"
+        );
+        self.shared.live.fetch_add(1, Ordering::Relaxed);
+        self.shared.metrics.streams.inc();
+        let ended = self.send(answers, out, &welcome, opened).await;
+        self.shared.metrics.streams.dec();
+        self.shared.live.fetch_sub(1, Ordering::Relaxed);
+        ended.map_err(|status| self.status(status))
+    }
+
+    fn status(&self, status: Status) -> StreamError {
+        StreamError::Status { address: self.address, status }
+    }
+
+    fn hello(&self) -> (AgentMessage, BootTime) {
+        let config = &self.shared.config;
+        let (boot, real) = (config.clocks)();
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            boot_id: config.boot_id.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            collector: config.collector.clone(),
+            refusals: config.refusals.clone(),
+            clock: Some(Clock { boot_ns: boot.0, realtime_ns: real.0 }),
+            page_size: config.page_size,
+        };
+        (AgentMessage { message: Some(agent_message::Message::Hello(hello)) }, boot)
+    }
+
+    async fn send(
+        &self,
+        mut answers: Streaming<AggregatorMessage>,
+        out: mpsc::Sender<AgentMessage>,
+        welcome: &Welcome,
+        opened: BootTime,
+    ) -> Result<(), Status> {
+        let mut newest = self.shared.newest.subscribe();
+        let mut encoder = Encoder::default();
+        let mut last = BootTime(welcome.newest_boot_ns);
+        let mut pace = millis(welcome.interval_ms);
+        let mut due = true;
+        loop {
+            tokio::select! {
+                biased;
+                answer = answers.message() => match answer? {
+                    Some(AggregatorMessage { message: Some(aggregator_message::Message::Pace(new)) }) => {
+                        pace = millis(new.interval_ms);
+                    }
+                    Some(_) => return Err(Status::failed_precondition("an answer is not one of the protocol")),
+                    None => return Ok(()),
+                },
+                room = out.reserve(), if due => {
+                    // The stream is ending: its last answer says why.
+                    let Ok(room) = room else {
+                        due = false;
+                        newest = watch::channel(BootTime(0)).1;
+                        continue;
+                    };
+                    match self.next(&mut encoder, last, opened, pace) {
+                        Some((message, boot)) => {
+                            last = boot;
+                            self.shared.metrics.snapshots.inc();
+                            self.shared.metrics.bytes.inc_by(message.encoded_len() as u64);
+                            room.send(message);
+                        }
+                        None => due = false,
+                    }
+                }
+                Ok(()) = newest.changed(), if !due => due = true,
+            }
+        }
+    }
+
+    /// The next message, made under the ring's lock: microseconds, and sampling goes on.
+    fn next(
+        &self,
+        encoder: &mut Encoder,
+        last: BootTime,
+        opened: BootTime,
+        pace: Duration,
+    ) -> Option<(AgentMessage, BootTime)> {
+        let ring = self.shared.ring.lock();
+        let frame = ring.next(last, opened, pace)?;
+        let snapshot = encoder.encode(frame, &ring, frame.boot <= opened);
+        let message = AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) };
+        Some((message, frame.boot))
+    }
+}
+
+async fn welcome(answers: &mut Streaming<AggregatorMessage>) -> Result<Welcome, Status> {
+    match answers.message().await?.and_then(|answer| answer.message) {
+        Some(aggregator_message::Message::Welcome(welcome)) => Ok(welcome),
+        _ => Err(Status::failed_precondition("the first answer is not a welcome")),
+    }
+}
+
+fn millis(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms))
+}
