@@ -7,4 +7,6 @@ pub mod collect;
 pub mod identify;
 pub mod privilege;
 pub mod report;
+pub mod run;
 pub mod snapshot;
+pub mod telemetry;

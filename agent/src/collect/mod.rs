@@ -149,6 +149,11 @@ impl CollectError {
     }
 }
 
+/// Both clocks of a snapshot, now.
+pub fn clocks() -> (BootTime, RealTime) {
+    clock::middle_since(clock::boot())
+}
+
 /// The machine's page size in bytes.
 pub fn page_size() -> u64 {
     rustix::param::page_size() as u64

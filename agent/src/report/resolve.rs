@@ -114,14 +114,13 @@ impl Names {
         &mut self,
         host: &str,
     ) -> Result<Vec<std::net::IpAddr>, hickory_resolver::net::NetError> {
-        let resolver = match self.resolver.take() {
-            Some(resolver) => resolver,
-            None => {
-                let mut builder = TokioResolver::builder_tokio()?;
-                // Each look is a look: the names' records change with every aggregator that comes or goes.
-                builder.options_mut().cache_size = 0;
-                builder.build()?
-            }
+        let resolver = if let Some(resolver) = self.resolver.take() {
+            resolver
+        } else {
+            let mut builder = TokioResolver::builder_tokio()?;
+            // Each look is a look: the names' records change with every aggregator that comes or goes.
+            builder.options_mut().cache_size = 0;
+            builder.build()?
         };
         let found = resolver.lookup_ip(host).await.map(|found| found.iter().collect());
         self.resolver = Some(resolver);
