@@ -23,6 +23,8 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Walk the node's pod cgroups again and again and stream what they say to the aggregators
+    Run(RunArgs),
     /// Say what this node offers, which collector would run, and why. Ends with 0 only if one would
     Check(NodeArgs),
     /// Walk the node's pod cgroups once and print what they say

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use waggle_agent::args::{Args, Command, EXIT_USAGE, LogFormat, NodeArgs};
-use waggle_agent::{check, snapshot};
+use waggle_agent::{check, run, snapshot};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -19,12 +19,22 @@ fn main() -> ExitCode {
         }
     };
     let done = match &args.command {
+        Command::Run(args) => {
+            log_to_stderr(&args.node, "info");
+            match run::Config::new(args) {
+                Ok(config) => run::run(config).map(|()| ExitCode::SUCCESS),
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "waggle-agent: {error:#}");
+                    return ExitCode::from(EXIT_USAGE);
+                }
+            }
+        }
         Command::Check(node) => {
-            log_to_stderr(node);
+            log_to_stderr(node, "warn");
             check::check(node, &mut io::stdout())
         }
         Command::Snapshot(args) => {
-            log_to_stderr(&args.node);
+            log_to_stderr(&args.node, "warn");
             snapshot::snapshot(args, &mut io::stdout()).map(|()| ExitCode::SUCCESS)
         }
     };
@@ -34,10 +44,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// Warnings and worse, or what `RUST_LOG` says: standard output belongs to the command.
-fn log_to_stderr(node: &NodeArgs) {
+/// What is at least that important, or what `RUST_LOG` says: standard output belongs to the command.
+fn log_to_stderr(node: &NodeArgs, least: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(least));
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
     match node.log_format {
         LogFormat::Text => log.init(),

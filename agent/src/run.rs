@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    args::RunArgs,
     collect::{self, ChooseError, CollectError, Collector, Options, Snapshot, choose},
     privilege,
     report::{self, Publisher, Reporter, Target},
@@ -45,6 +46,25 @@ pub struct Config {
     pub token_file: PathBuf,
     /// Where to serve `/metrics`, `/livez` and `/readyz`.
     pub metrics_bind: Option<SocketAddr>,
+}
+
+impl Config {
+    /// From the command line; fails on what it cannot mean, before anything is opened.
+    pub fn new(args: &RunArgs) -> anyhow::Result<Self> {
+        let RunArgs { node, aggregators, aggregator_ca, aggregator_name, token_file, metrics_bind, interval } =
+            args.clone();
+        let aggregators: Result<Vec<Target>, _> = aggregators.iter().map(|target| target.parse()).collect();
+        Ok(Self {
+            collect: node.options(),
+            interval,
+            aggregators: aggregators.context("--aggregator cannot be used")?,
+            ca_file: aggregator_ca,
+            server_name: ServerName::try_from(aggregator_name)
+                .context("--aggregator-name is no name that a certificate can prove")?,
+            token_file,
+            metrics_bind: metrics_bind.0,
+        })
+    }
 }
 
 /// Runs until SIGTERM or SIGINT. Call it before any thread was started: capabilities belong to threads.
