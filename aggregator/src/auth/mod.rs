@@ -1,8 +1,27 @@
-//! Who asks, and may they: front proxy → client certificate → bearer token → anonymous, then authorization.
+//! Who asks, and may they: front proxy → client certificate → bearer token → anonymous, then authorization. Owns
+//! every decision about identity; what is done with it belongs to `api`. No credential is ever logged or kept.
+
+mod authenticate;
+mod authorize;
+mod bundle;
+mod cache;
+mod config;
+mod metrics;
+mod request_header;
+mod review;
+mod token;
+mod x509;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use rustls_pki_types::CertificateDer;
+
+pub use authenticate::{Authenticator, Judgement, Opinion, Proven, decide, judge, strip};
+pub use authorize::Authorizer;
+pub use bundle::{Bundle, BundleError, Untrusted};
+pub use config::{AuthConfig, ConfigError, RequestHeader, Snapshot};
+pub use metrics::Metrics;
+pub use token::{NoRandom, TokenReviewer, bearer};
 
 /// The certificates that the peer of a connection presented, leaf first; empty when it presented none. The handshake
 /// proved possession of the leaf's key and nothing else. A request extension of every request on the API port.
