@@ -91,3 +91,6 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Unauthorized")]
 pub struct Unauthorized;
+
+#[cfg(test)]
+mod tests;
