@@ -1,3 +1,83 @@
-//! Everything a person runs.
+//! Everything a person runs: install what is missing, build, test, show. It orchestrates other programs and holds no
+//! product code, so that it compiles in seconds on a machine that has nothing yet.
 
-fn main() {}
+mod build;
+mod cache;
+mod lab;
+mod progress;
+mod setup;
+mod steps;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Waggle's workbench.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what this machine lacks: packages, the BPF toolchain, kernels, kubectl.
+    Setup,
+    /// Run every test; the last line is `N passed, N failed, N skipped`.
+    Test {
+        /// Leave out what needs a virtual machine.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Boot a node in a virtual machine and show its metrics with kubectl.
+    Demo {
+        /// Leave everything up until Ctrl-C, and print the kubeconfig.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Measure, and print the figures beside their targets.
+    Bench {
+        /// What to measure.
+        what: Bench,
+    },
+    /// Boot a node in a virtual machine and open a shell on it.
+    Vm {
+        /// The kernel's release line.
+        #[arg(long, default_value = "6.12", value_parser = setup::kernels::LINES)]
+        kernel: String,
+        /// How the node names its cgroups.
+        #[arg(long, default_value = "systemd", value_parser = ["systemd", "cgroupfs"])]
+        layout: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Bench {
+    /// The eBPF walk against the cgroup files, and the agent's steady state.
+    Collector,
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let root = cache::workspace_root()?;
+    match command {
+        Command::Setup => setup::all(&root).map(|()| ExitCode::SUCCESS),
+        Command::Test { quick } => test::run(&root, quick),
+        Command::Demo { keep } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
+        Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
+        Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

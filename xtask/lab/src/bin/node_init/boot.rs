@@ -1,0 +1,63 @@
+//! Brings the machine up: file systems, the network card's modules, the address, the controllers of the cgroup root.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::{MountFlags, mount};
+
+use crate::{CGROUP_ROOT, cgroups};
+
+const BUSYBOX: &str = "/bin/busybox";
+const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
+
+/// Does all of it. An error is fatal: the kernel panics when pid 1 ends, and the host shows the console.
+pub fn run() -> Result<()> {
+    for (kind, target) in
+        [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp")]
+    {
+        fs::create_dir_all(target).with_context(|| format!("cannot make {target}"))?;
+        mount(kind, target, kind, MountFlags::empty(), None)
+            .with_context(|| format!("cannot mount {kind} on {target}"))?;
+    }
+    mount("cgroup2", CGROUP_ROOT, "cgroup2", MountFlags::empty(), None)
+        .with_context(|| format!("cannot mount cgroup2 on {CGROUP_ROOT}"))?;
+    cgroups::give_controllers(CGROUP_ROOT.as_ref())?;
+    fs::create_dir_all("/run/log").context("cannot make /run/log")?;
+    for module in MODULES {
+        load(module)?;
+    }
+    ip(&["link", "set", "lo", "up"])?;
+    ip(&["addr", "add", "10.0.2.15/24", "dev", "eth0"])?;
+    ip(&["link", "set", "eth0", "up"])?;
+    let options = fs::read_to_string("/proc/cmdline").context("cannot read /proc/cmdline")?;
+    if options.contains("waggle.shell") {
+        shell()?;
+    }
+    Ok(())
+}
+
+fn load(module: &str) -> Result<()> {
+    let path = format!("/modules/{module}.ko");
+    let image = fs::read(&path).with_context(|| format!("cannot read {path}"))?;
+    rustix::system::init_module(&image, c"").with_context(|| format!("cannot load {path}"))
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    let output = Command::new(BUSYBOX).arg("ip").args(args).output().context("cannot start busybox ip")?;
+    if !output.status.success() {
+        bail!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// A shell on the console, for `cargo xtask vm`.
+fn shell() -> Result<()> {
+    let script = "/bin/busybox --install -s /bin; export PATH=/bin; \
+                  while :; do /bin/busybox setsid -c /bin/busybox sh -l; done";
+    Command::new(BUSYBOX)
+        .args(["sh", "-c", script])
+        .env("PS1", "node# ")
+        .spawn()
+        .context("cannot start a shell")?;
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Hands over to the lab: installs and builds what it needs, and tells it by environment where things are.
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{build, cache, setup};
+
+/// Makes everything ready and runs `waggle-lab` with these arguments; its exit code is ours.
+pub fn run(root: &Path, args: &[&str]) -> Result<ExitCode> {
+    setup::for_build(root)?;
+    setup::for_lab(root)?;
+    println!("build: agent, aggregator and lab, as they ship");
+    build::static_release(root)?;
+    let mut command = Command::new(build::static_dir(root).join("waggle-lab"));
+    environment(root, &mut command)?;
+    let status = command.args(args).status().context("cannot start waggle-lab")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells the lab, or a test of it, where programs, kernels and kubectl are.
+pub fn environment(root: &Path, command: &mut Command) -> Result<()> {
+    command
+        .env("WAGGLE_BINARIES", build::static_dir(root))
+        .env("WAGGLE_KERNELS", setup::kernels::dir()?)
+        .env("WAGGLE_KUBECTL", setup::kubectl()?)
+        .env("WAGGLE_STATE", cache::state(root));
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Debian's cloud kernels, one of each release line that the tests boot: the image and the modules for the network
+//! card, unpacked into the cache and never installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::apt::Apt;
+use crate::{cache, progress};
+
+/// The release lines, oldest first.
+pub const LINES: [&str; 3] = ["5.10", "6.1", "6.12"];
+
+/// In the order in which they are loaded.
+const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
+
+/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, `<line>/package` (written last).
+pub fn dir() -> Result<PathBuf> {
+    Ok(cache::dir()?.join("kernels"))
+}
+
+/// Unpacks the kernels that are not there yet.
+pub fn ensure(root: &Path) -> Result<()> {
+    let dir = dir()?;
+    let missing: Vec<&str> =
+        LINES.into_iter().filter(|line| !dir.join(line).join("package").exists()).collect();
+    let mut opened: Option<(&str, Apt)> = None;
+    for line in missing {
+        let suites: &[&str] = if line == "5.10" { &["bullseye"] } else { &["bookworm", "bookworm-security"] };
+        let name = suites.first().copied().unwrap_or_default();
+        let apt = match opened.take() {
+            Some((open, apt)) if open == name => apt,
+            _ => Apt::of(root, suites)?,
+        };
+        unpack(root, &apt, line, &dir.join(line))?;
+        opened = Some((name, apt));
+    }
+    Ok(())
+}
+
+fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
+    let pattern =
+        format!("^linux-image-{}\\.[^-]*(-[0-9]+)?-cloud-amd64-unsigned$", line.replace('.', "\\."));
+    let names = apt.search(&pattern)?;
+    let package = newest(&names)
+        .with_context(|| format!("the mirror has no package {pattern}: no kernel {line} can be had"))?;
+    println!("setup: kernel {line} is missing: unpacking {package} (it is not installed)");
+    let unpacked = into.with_extension("unpacked");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
+    }
+    fs::create_dir_all(&unpacked).with_context(|| format!("cannot make {}", unpacked.display()))?;
+    fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
+    apt.unpack(root, package, &unpacked)?;
+    let release = package.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
+    let image = unpacked.join("boot").join(format!("vmlinuz-{release}"));
+    fs::copy(&image, into.join("vmlinuz"))
+        .with_context(|| format!("{package} has no {}", image.display()))?;
+    let modules = unpacked.join("lib/modules").join(release).join("kernel");
+    for module in MODULES {
+        let folder = if module == "failover" { "net/core" } else { "drivers/net" };
+        module_into(root, &modules.join(folder), module, into)?;
+    }
+    fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
+    fs::write(into.join("package"), format!("{package}\n")).context("cannot write the kernel's marker file")
+}
+
+/// Copies a module, decompressed where it is compressed.
+fn module_into(root: &Path, from: &Path, module: &str, into: &Path) -> Result<()> {
+    let target = into.join(format!("{module}.ko"));
+    let plain = from.join(format!("{module}.ko"));
+    let packed = from.join(format!("{module}.ko.xz"));
+    if plain.exists() {
+        fs::copy(&plain, &target).with_context(|| format!("cannot copy {}", plain.display()))?;
+        return Ok(());
+    }
+    if !packed.exists() {
+        bail!("the kernel package has neither {} nor {}", plain.display(), packed.display());
+    }
+    let mut command = Command::new("xz");
+    command.arg("-d").arg("-k").arg("-f").arg(&packed);
+    progress::run_checked(&format!("decompress {module}"), &mut command, &super::log(root, "xz"))?;
+    fs::copy(&plain, &target).with_context(|| format!("cannot copy {}", plain.display()))?;
+    Ok(())
+}
+
+/// The package with the highest version: compared number by number.
+fn newest(names: &[String]) -> Option<&str> {
+    names.iter().map(String::as_str).max_by_key(|name| {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect::<Vec<u64>>()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newest;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let names = ["linux-image-6.1.0-9-cloud-amd64-unsigned", "linux-image-6.1.0-56-cloud-amd64-unsigned"];
+        assert_eq!(newest(&names.map(str::to_owned)), Some(names[1]));
+        let names = [
+            "linux-image-6.12.117+deb12-cloud-amd64-unsigned",
+            "linux-image-6.12.94+deb12-cloud-amd64-unsigned",
+        ];
+        assert_eq!(newest(&names.map(str::to_owned)), Some(names[0]));
+        assert_eq!(newest(&[]), None);
+    }
+}

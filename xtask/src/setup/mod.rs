@@ -1,0 +1,135 @@
+//! Finds what this machine lacks and installs it by package name, saying so. What is there already is left alone: a
+//! second run does nothing and takes milliseconds. The machine's own package sources are never changed.
+
+mod apt;
+mod deny;
+pub mod kernels;
+mod kubectl;
+mod rust;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::Result;
+
+pub use self::{deny::binary as cargo_deny, kubectl::binary as kubectl, rust::bpf_linker_dir};
+use crate::cache;
+
+/// A package, and a file of it whose presence shows that it is installed.
+struct Package {
+    name: &'static str,
+    evidence: Evidence,
+    why: &'static str,
+}
+
+enum Evidence {
+    /// A program on `PATH` (or in the system folders, which an ordinary user's `PATH` leaves out).
+    Program(&'static str),
+    /// Any of these files.
+    File(&'static [&'static str]),
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "qemu-system-x86",
+        evidence: Evidence::Program("qemu-system-x86_64"),
+        why: "virtual machines",
+    },
+    Package {
+        name: "busybox-static",
+        evidence: Evidence::File(&["/bin/busybox"]),
+        why: "tools inside the virtual machines",
+    },
+    Package { name: "xz-utils", evidence: Evidence::Program("xz"), why: "kernel modules are compressed" },
+];
+
+/// What the BPF program needs where rustup has no nightly with `rust-src`, and bpf-linker always.
+const BPF_PACKAGES: &[Package] = &[
+    Package { name: "llvm-22-dev", evidence: Evidence::Program("llvm-config-22"), why: "bpf-linker" },
+    Package { name: "libzstd-dev", evidence: Evidence::File(&["/usr/include/zstd.h"]), why: "bpf-linker" },
+    Package { name: "zlib1g-dev", evidence: Evidence::File(&["/usr/include/zlib.h"]), why: "bpf-linker" },
+    Package { name: "g++", evidence: Evidence::Program("g++"), why: "bpf-linker links LLVM's C++ libraries" },
+    Package {
+        name: "rustc-web",
+        evidence: Evidence::File(&["/usr/bin/rustc"]),
+        why: "compiling for the BPF target",
+    },
+    Package {
+        name: "cargo-web",
+        evidence: Evidence::File(&["/usr/bin/cargo"]),
+        why: "compiling for the BPF target",
+    },
+    Package {
+        name: "rust-web-src",
+        evidence: Evidence::File(&["/usr/lib/rustlib/src/rust/library/core/Cargo.toml"]),
+        why: "core for the BPF target",
+    },
+];
+
+impl Package {
+    fn is_there(&self) -> bool {
+        match self.evidence {
+            Evidence::Program(name) => find_program(name).is_some(),
+            Evidence::File(files) => files.iter().any(|file| Path::new(file).exists()),
+        }
+    }
+}
+
+/// Everything, for `cargo xtask setup`.
+pub fn all(root: &Path) -> Result<()> {
+    let started = Instant::now();
+    for_quick(root)?;
+    for_lab(root)?;
+    println!("setup: everything is there ({:.1} s)", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// What tests without virtual machines need.
+pub fn for_quick(root: &Path) -> Result<()> {
+    for_build(root)?;
+    rust::components()?;
+    deny::ensure(root)
+}
+
+/// What building needs: the BPF toolchain and bpf-linker.
+pub fn for_build(root: &Path) -> Result<()> {
+    packages(root, BPF_PACKAGES)?;
+    rust::bpf_toolchain()?;
+    rust::bpf_linker(root)
+}
+
+/// What the virtual machines and the demo need.
+pub fn for_lab(root: &Path) -> Result<()> {
+    packages(root, PACKAGES)?;
+    kernels::ensure(root)?;
+    kubectl::ensure(root)
+}
+
+fn packages(root: &Path, wanted: &[Package]) -> Result<()> {
+    let missing: Vec<&Package> = wanted.iter().filter(|package| !package.is_there()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for package in &missing {
+        println!("setup: package {} is missing ({}): installing it", package.name, package.why);
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    apt::install(root, &names)
+}
+
+/// A program on `PATH` or in the system folders.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Where logs of the installation go.
+fn log(root: &Path, name: &str) -> PathBuf {
+    cache::state(root).join("logs").join(format!("setup-{name}.log"))
+}

@@ -1,0 +1,104 @@
+//! Every test there is: format, lints, documentation, dependencies, cargo's tests, and those that boot virtual machines.
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use crate::{
+    build, cache, lab, progress, setup,
+    steps::{Count, Steps},
+    tally,
+};
+
+/// Runs everything, or with `quick` what needs no virtual machine. Goes on after a failure.
+pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
+    if quick {
+        setup::for_quick(root)?;
+    } else {
+        setup::all(root)?;
+    }
+    let mut steps = Steps::new(root);
+    steps.run("format", Count::One, cargo(root, &["fmt", "--all", "--check"]));
+    steps.run(
+        "clippy",
+        Count::One,
+        cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    );
+    let documentation = cargo(root, &["doc", "--workspace", "--no-deps"]).map(|mut command| {
+        command.env("RUSTDOCFLAGS", "-D warnings");
+        command
+    });
+    steps.run("rustdoc", Count::One, documentation);
+    let check = ["--offline", "--workspace", "check", "bans", "licenses", "sources"];
+    steps.run("cargo-deny bans licenses sources", Count::One, deny(root, &check));
+    advisories(root, &mut steps);
+
+    let product = ["test", "--workspace", "--exclude", "waggle-lab", "--no-fail-fast"];
+    let mut outputs = vec![steps.run("tests", Count::Tests, cargo(root, &product))];
+    let own = ["test", "-p", "waggle-lab", "--lib", "--bins", "--no-fail-fast"];
+    outputs.push(steps.run("tests of the lab", Count::Tests, cargo(root, &own)));
+    outputs.push(machines(root, &mut steps, quick));
+
+    let skipped: Vec<&str> = outputs.iter().flat_map(|output| tally::ignored(output)).collect();
+    if !skipped.is_empty() {
+        println!("\nskipped:\n  {}", skipped.join("\n  "));
+    }
+    Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tests that boot virtual machines, one machine at a time. In a quick run cargo counts them as ignored.
+fn machines(root: &Path, steps: &mut Steps, quick: bool) -> String {
+    const NAME: &str = "tests in virtual machines";
+    let args = ["test", "-p", "waggle-lab", "--test", "*", "--no-fail-fast"];
+    if quick {
+        return steps.run(NAME, Count::Tests, cargo(root, &args));
+    }
+    let started = Instant::now();
+    println!("==> release build for virtual machines");
+    if let Err(error) = build::static_release(root) {
+        steps.fail(NAME, started.elapsed(), &format!("{error:#}"));
+        return String::new();
+    }
+    let command = cargo(root, &args).and_then(|mut command| {
+        command.args(["--", "--ignored", "--test-threads=1"]);
+        lab::environment(root, &mut command)?;
+        Ok(command)
+    });
+    steps.run(NAME, Count::Tests, command)
+}
+
+/// Known advisories need a database from the network: without one the check is skipped, and said to be.
+fn advisories(root: &Path, steps: &mut Steps) {
+    const NAME: &str = "cargo-deny advisories";
+    let log = cache::state(root).join("logs").join("advisories-fetch.log");
+    let started = Instant::now();
+    let fetched = deny(root, &["fetch", "db"]).and_then(|mut command| {
+        command.env("GIT_TERMINAL_PROMPT", "0");
+        progress::run_logged("fetch the advisory database", &mut command, &log)
+    });
+    match fetched {
+        Ok(status) if status.success() => {
+            steps.run(NAME, Count::One, deny(root, &["check", "--disable-fetch", "advisories"]));
+        }
+        _ => {
+            let why = format!("the advisory database cannot be fetched here (see {})", log.display());
+            steps.skip(NAME, started.elapsed().max(Duration::from_millis(1)), &why);
+        }
+    }
+}
+
+fn cargo(root: &Path, args: &[&str]) -> Result<Command> {
+    let mut command = build::cargo(root)?;
+    command.args(args);
+    Ok(command)
+}
+
+fn deny(root: &Path, args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(setup::cargo_deny()?);
+    command.current_dir(root).args(args);
+    Ok(command)
+}
