@@ -1,3 +1,66 @@
-//! The lab.
+//! The lab: started by `cargo xtask`, which installs and builds what it needs and says by environment where that is.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use waggle_lab::{paths::Paths, relay, vm};
+
+/// Waggle's lab. Run it by `cargo xtask`.
+#[derive(Debug, Parser)]
+#[command(name = "waggle-lab", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Carry one connection between standard input and output and an address.
+    Relay {
+        /// Address and port.
+        address: String,
+    },
+    /// Boot a machine and open a shell.
+    Vm {
+        /// The kernel's release line.
+        #[arg(long)]
+        kernel: String,
+        /// How the node names its cgroups.
+        #[arg(long)]
+        layout: String,
+    },
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    if let Command::Relay { address } = &command {
+        relay::run(address)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let paths = Paths::from_environment()?;
+    runtime.block_on(async {
+        match command {
+            Command::Relay { .. } => Ok(ExitCode::SUCCESS),
+            Command::Vm { kernel, .. } => {
+                let boot = vm::Boot { label: "shell".into(), kernel, shell: true, ..vm::Boot::default() };
+                let mut machine = vm::Vm::boot(&paths, boot).await?;
+                machine.wait().await?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    })
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

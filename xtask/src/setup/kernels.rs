@@ -2,6 +2,7 @@
 //! card, unpacked into the cache and never installed.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -15,10 +16,21 @@ use crate::{cache, progress};
 /// The release lines, oldest first.
 pub const LINES: [&str; 3] = ["5.10", "6.1", "6.12"];
 
-/// In the order in which they are loaded.
-const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
+/// Modules for the network card with their folders, in the order in which they are loaded. The first five are built
+/// into newer kernels.
+const MODULES: [(&str, &str); 8] = [
+    ("drivers/virtio", "virtio_ring"),
+    ("drivers/virtio", "virtio"),
+    ("drivers/virtio", "virtio_pci_legacy_dev"),
+    ("drivers/virtio", "virtio_pci_modern_dev"),
+    ("drivers/virtio", "virtio_pci"),
+    ("net/core", "failover"),
+    ("drivers/net", "net_failover"),
+    ("drivers/net", "virtio_net"),
+];
 
-/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, `<line>/package` (written last).
+/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, and `<line>/modules`, which lists the modules in the
+/// order of loading and is written last.
 pub fn dir() -> Result<PathBuf> {
     Ok(cache::dir()?.join("kernels"))
 }
@@ -27,7 +39,7 @@ pub fn dir() -> Result<PathBuf> {
 pub fn ensure(root: &Path) -> Result<()> {
     let dir = dir()?;
     let missing: Vec<&str> =
-        LINES.into_iter().filter(|line| !dir.join(line).join("package").exists()).collect();
+        LINES.into_iter().filter(|line| !dir.join(line).join("modules").exists()).collect();
     let mut opened: Option<(&str, Apt)> = None;
     for line in missing {
         let suites: &[&str] = if line == "5.10" { &["bullseye"] } else { &["bookworm", "bookworm-security"] };
@@ -61,31 +73,34 @@ fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
     fs::copy(&image, into.join("vmlinuz"))
         .with_context(|| format!("{package} has no {}", image.display()))?;
     let modules = unpacked.join("lib/modules").join(release).join("kernel");
-    for module in MODULES {
-        let folder = if module == "failover" { "net/core" } else { "drivers/net" };
-        module_into(root, &modules.join(folder), module, into)?;
+    let mut order = String::new();
+    for (folder, module) in MODULES {
+        if module_into(root, &modules.join(folder), module, into)? {
+            writeln!(order, "{module}")?;
+        }
+    }
+    if !order.ends_with("virtio_net\n") {
+        bail!("{package} has no module virtio_net");
     }
     fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
-    fs::write(into.join("package"), format!("{package}\n")).context("cannot write the kernel's marker file")
+    fs::write(into.join("modules"), order).context("cannot write the kernel's list of modules")
 }
 
-/// Copies a module, decompressed where it is compressed.
-fn module_into(root: &Path, from: &Path, module: &str, into: &Path) -> Result<()> {
-    let target = into.join(format!("{module}.ko"));
+/// Copies a module, decompressed where it is compressed; whether the kernel has it as a module.
+fn module_into(root: &Path, from: &Path, module: &str, into: &Path) -> Result<bool> {
     let plain = from.join(format!("{module}.ko"));
     let packed = from.join(format!("{module}.ko.xz"));
-    if plain.exists() {
-        fs::copy(&plain, &target).with_context(|| format!("cannot copy {}", plain.display()))?;
-        return Ok(());
+    if packed.exists() {
+        let mut command = Command::new("xz");
+        command.arg("-d").arg("-k").arg("-f").arg(&packed);
+        progress::run_checked(&format!("decompress {module}"), &mut command, &super::log(root, "xz"))?;
     }
-    if !packed.exists() {
-        bail!("the kernel package has neither {} nor {}", plain.display(), packed.display());
+    if !plain.exists() {
+        return Ok(false);
     }
-    let mut command = Command::new("xz");
-    command.arg("-d").arg("-k").arg("-f").arg(&packed);
-    progress::run_checked(&format!("decompress {module}"), &mut command, &super::log(root, "xz"))?;
-    fs::copy(&plain, &target).with_context(|| format!("cannot copy {}", plain.display()))?;
-    Ok(())
+    fs::copy(&plain, into.join(format!("{module}.ko")))
+        .with_context(|| format!("cannot copy {}", plain.display()))?;
+    Ok(true)
 }
 
 /// The package with the highest version: compared number by number.

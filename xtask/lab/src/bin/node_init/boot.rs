@@ -8,7 +8,6 @@ use rustix::mount::{MountFlags, mount};
 use crate::{CGROUP_ROOT, cgroups};
 
 const BUSYBOX: &str = "/bin/busybox";
-const MODULES: [&str; 3] = ["failover", "net_failover", "virtio_net"];
 
 /// Does all of it. An error is fatal: the kernel panics when pid 1 ends, and the host shows the console.
 pub fn run() -> Result<()> {
@@ -23,7 +22,8 @@ pub fn run() -> Result<()> {
         .with_context(|| format!("cannot mount cgroup2 on {CGROUP_ROOT}"))?;
     cgroups::give_controllers(CGROUP_ROOT.as_ref())?;
     fs::create_dir_all("/run/log").context("cannot make /run/log")?;
-    for module in MODULES {
+    let order = fs::read_to_string("/modules/order").context("cannot read /modules/order")?;
+    for module in order.lines() {
         load(module)?;
     }
     ip(&["link", "set", "lo", "up"])?;

@@ -33,8 +33,9 @@ pub fn run(name: &str, cgroup: &str, work: Work) -> Result<()> {
             black_box(held);
         }
         Work::Cache(mib) => {
-            fill_cache(usize::try_from(mib)? * MIB)?;
+            let disk = fill_cache(usize::try_from(mib)? * MIB)?;
             sleep();
+            drop(disk);
         }
         Work::Sleep => sleep(),
     }
@@ -59,8 +60,9 @@ fn hold(bytes: usize) -> Vec<u8> {
     held
 }
 
-/// Reads the disk once: its pages stay in the page cache, on the inactive list, charged to this cgroup.
-fn fill_cache(bytes: usize) -> Result<()> {
+/// Reads the disk once: its pages stay in the page cache, on the inactive list, charged to this cgroup. They go when
+/// the last descriptor of the disk is closed, so it must be kept.
+fn fill_cache(bytes: usize) -> Result<File> {
     let mut disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
     let mut buffer = vec![0_u8; 64 * 1024];
     let mut left = bytes;
@@ -69,7 +71,7 @@ fn fill_cache(bytes: usize) -> Result<()> {
         anyhow::ensure!(read > 0, "{DISK} ends {left} bytes before the wanted size");
         left = left.saturating_sub(read);
     }
-    Ok(())
+    Ok(disk)
 }
 
 fn sleep() {
