@@ -24,8 +24,6 @@ use crate::identify::Identity;
 pub const LEAST_SLOTS: usize = 8192;
 /// Listings in which an id may be missing before it is taken for a cgroup that is none of ours.
 const LISTINGS: u8 = 3;
-/// Walks for which an id that is no longer met is remembered.
-const REMEMBERED_WALKS: u64 = 2;
 
 /// The loaded program, its link to kubepods and its array. Works without any capability once opened.
 pub struct BpfWalk {
@@ -37,8 +35,10 @@ pub struct BpfWalk {
     node: NodeFiles,
     reader: Reader,
     records: Vec<Record>,
-    known: HashMap<u64, Known>,
-    walks: u64,
+    /// One for each record, in the records' order.
+    known: Vec<Known>,
+    /// Positions of the records in ascending order of their ids.
+    ascending: Vec<usize>,
 }
 
 /// The walk cannot be had.
@@ -60,10 +60,10 @@ struct Start {
 }
 
 struct Known {
+    id: u64,
     identity: Option<Arc<Identity>>,
     /// Listings that did not have it; 0: settled.
     missing: u8,
-    walk: u64,
 }
 
 impl BpfWalk {
@@ -87,8 +87,8 @@ impl BpfWalk {
             node,
             reader: Reader::new(),
             records: Vec::new(),
-            known: HashMap::new(),
-            walks: 0,
+            known: Vec::new(),
+            ascending: Vec::new(),
         };
         match walk.walk() {
             Ok(_) | Err(CollectError::NoKubepods { .. }) => Ok(walk),
@@ -139,35 +139,36 @@ impl BpfWalk {
         Ok(())
     }
 
-    /// Makes every met id known: one listing of directories if there is a new one.
+    /// Makes `known` fit the records: nothing but a comparison of ids while no cgroup comes or goes.
     fn identify(&mut self) {
-        self.walks += 1;
-        let walk = self.walks;
-        let settled = |known: &HashMap<u64, Known>, record: &Record| {
-            known.get(&record.id).is_some_and(|known| known.missing == 0 || known.missing >= LISTINGS)
-        };
-        if !self.records.iter().all(|record| settled(&self.known, record)) {
-            let listed: HashMap<u64, Option<Arc<Identity>>> =
-                self.kubepods.directories().into_iter().map(|found| (found.id.0, found.identity)).collect();
-            for record in &self.records {
-                let entry = self.known.entry(record.id).or_insert(Known { identity: None, missing: 1, walk });
-                if entry.missing == 0 {
-                    continue;
-                }
-                if let Some(identity) = listed.get(&record.id) {
-                    entry.identity.clone_from(identity);
-                    entry.missing = 0;
-                } else {
-                    entry.missing = entry.missing.saturating_add(1);
+        let same = self.known.len() == self.records.len()
+            && self.known.iter().zip(&self.records).all(|(known, record)| known.id == record.id);
+        if same && self.known.iter().all(Known::is_settled) {
+            return;
+        }
+        let listed: HashMap<u64, Option<Arc<Identity>>> =
+            self.kubepods.directories().into_iter().map(|found| (found.id.0, found.identity)).collect();
+        let mut before: HashMap<u64, Known> = self.known.drain(..).map(|known| (known.id, known)).collect();
+        self.known.extend(self.records.iter().map(|record| {
+            let mut known =
+                before.remove(&record.id).unwrap_or(Known { id: record.id, identity: None, missing: 1 });
+            if known.missing > 0 {
+                match listed.get(&record.id) {
+                    Some(identity) => known = Known { identity: identity.clone(), missing: 0, ..known },
+                    None => known.missing = known.missing.saturating_add(1),
                 }
             }
-        }
-        for record in &self.records {
-            if let Some(known) = self.known.get_mut(&record.id) {
-                known.walk = walk;
-            }
-        }
-        self.known.retain(|_, known| walk - known.walk < REMEMBERED_WALKS);
+            known
+        }));
+        self.ascending.clear();
+        self.ascending.extend(0..self.records.len());
+        self.ascending.sort_unstable_by_key(|at| self.records.get(*at).map(|record| record.id));
+    }
+}
+
+impl Known {
+    fn is_settled(&self) -> bool {
+        self.missing == 0 || self.missing >= LISTINGS
     }
 }
 
@@ -222,13 +223,12 @@ impl Collector for BpfWalk {
         (into.boot, into.real) = walked?;
         self.identify();
         into.samples.clear();
-        for record in &self.records {
-            let known = self.known.get(&record.id).and_then(|known| known.identity.as_ref());
-            if let Some(identity) = known {
+        for at in &self.ascending {
+            let (Some(record), Some(known)) = (self.records.get(*at), self.known.get(*at)) else { continue };
+            if let Some(identity) = &known.identity {
                 into.samples.push(sample(record, identity));
             }
         }
-        into.samples.sort_unstable_by_key(|sample| sample.cgroup);
         into.node = self.node.read(&mut self.reader)?;
         Ok(())
     }
