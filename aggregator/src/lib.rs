@@ -13,6 +13,7 @@ pub mod health;
 pub mod ingest;
 pub mod inventory;
 pub mod ring;
+pub mod run;
 pub mod telemetry;
 pub mod tls;
 pub mod units;

@@ -22,13 +22,13 @@ pub fn log(format: LogFormat) {
     };
 }
 
-/// A registry whose families begin with `waggle_`, with the build and the start time in it.
+/// A registry with the build and the start time in it. Who registers gives full names, beginning with `waggle_`.
 pub fn registry(started_seconds: u64) -> Arc<RwLock<Registry>> {
-    let mut registry = Registry::with_prefix("waggle");
+    let mut registry = Registry::default();
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "The program's version", build);
+    registry.register("waggle_build", "The program's version", build);
     let started: Gauge = Gauge::default();
     started.set(i64::try_from(started_seconds).unwrap_or(i64::MAX));
-    registry.register("start_time_seconds", "When the process started, since the epoch", started);
+    registry.register("waggle_start_time_seconds", "When the process started, since the epoch", started);
     Arc::new(RwLock::new(registry))
 }

@@ -43,25 +43,18 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds the families to a registry.
+    /// Adds the families to a registry, names beginning with `waggle_api_`.
     pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("waggle_api");
+        registry.register("requests", "Answered requests by resource, verb and code", self.requests.clone());
+        registry.register("requests_in_flight", "Requests that are being answered", self.in_flight.clone());
         registry.register(
-            "api_requests",
-            "Answered requests by resource, verb and code",
-            self.requests.clone(),
-        );
-        registry.register(
-            "api_requests_in_flight",
-            "Requests that are being answered",
-            self.in_flight.clone(),
-        );
-        registry.register(
-            "api_request_duration_seconds",
+            "request_duration_seconds",
             "Time from a request to the head of its answer",
             self.duration.clone(),
         );
         registry.register(
-            "api_handshake_failures",
+            "handshake_failures",
             "Connections to the API port whose TLS handshake failed",
             self.handshakes_failed.clone(),
         );

@@ -53,6 +53,9 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Whether a user may.
     fn authorize(&self, user: &User, attributes: &Attributes) -> impl Future<Output = Decision> + Send;
+
+    /// Removes credentials and claims of identity: nothing behind this line may see them.
+    fn strip(&self, headers: &mut HeaderMap);
 }
 
 /// What is answered from.

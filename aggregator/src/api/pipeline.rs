@@ -66,7 +66,7 @@ impl<G: Gate> Api<G> {
         let user = self.gate.authenticate(peer, headers).await.map_err(|_| Failure::unauthorized())?;
         let impersonates = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
         let upgrades = headers.contains_key(header::UPGRADE) || request.method == Method::CONNECT;
-        strip(headers);
+        self.gate.strip(headers);
         if impersonates {
             return Err(Failure::impersonation().into());
         }
@@ -131,19 +131,6 @@ impl Drop for InFlight<'_> {
 
 fn is_master(user: &User) -> bool {
     user.groups.iter().any(|group| group == MASTERS)
-}
-
-/// Nothing behind this line may see a credential or an identity header.
-fn strip(headers: &mut HeaderMap) {
-    let claims = |name: &str| {
-        name.starts_with("x-remote-")
-            || name.starts_with("impersonate-")
-            || name == header::AUTHORIZATION.as_str()
-    };
-    let names: Vec<_> = headers.keys().filter(|name| claims(name.as_str())).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
 }
 
 /// The request's own id, where it brought a usable one: kube-apiserver's audit log then names the same.

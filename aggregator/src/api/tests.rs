@@ -31,6 +31,10 @@ impl Gate for Told {
     async fn authorize(&self, _: &User, _: &Attributes) -> Decision {
         self.0.clone()
     }
+
+    fn strip(&self, headers: &mut HeaderMap) {
+        headers.remove("x-user");
+    }
 }
 
 struct Healthy;
@@ -128,7 +132,7 @@ fn source() -> Source {
 }
 
 fn api_with(decision: Decision, settings: Settings) -> Api<Told> {
-    let registry = Arc::new(RwLock::new(Registry::with_prefix("waggle")));
+    let registry = Arc::new(RwLock::new(Registry::default()));
     Api::new(Told(decision), source(), Arc::new(Healthy), registry, 10250, settings)
 }
 

@@ -1,0 +1,281 @@
+//! Wiring: from the command line to running tasks, and the orderly way down. Two steps, so that nothing is bound before
+//! everything that can be wrong with the configuration was found: [`Prepared::from_args`], then [`Prepared::serve`].
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use rustls::{
+    ServerConfig,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use rustls_pki_types::CertificateDer;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{Api, Gate, Now, Settings, Source, server},
+    args::{Args, Contradiction},
+    auth::{
+        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, PeerCertificates, Unauthorized,
+        User,
+    },
+    client::{self, ClientError, Clients, Patience},
+    health::{Conditions, Signal},
+    ingest::{self, IngestState, KubeReviewer},
+    inventory::{Inventory, Watches},
+    telemetry,
+    tls::{self, LoadError},
+    view::Views,
+};
+
+/// How often the process shows that it still turns.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long new requests are still taken after readiness was withdrawn: callers learn of it by asking.
+const WITHDRAWAL: Duration = Duration::from_secs(1);
+
+/// The configuration cannot be used. Nothing was bound.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// Settings that do not go together.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// A certificate or key.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A certificate's validity cannot be read.
+    #[error("cannot read the validity of the certificate in {path}: {cause}")]
+    Validity {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// TLS of the agents' port.
+    #[error(transparent)]
+    Tls(#[from] ingest::TlsError),
+    /// The API server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// A configuration that was found usable.
+pub struct Prepared {
+    api_bind: SocketAddr,
+    ingest_bind: SocketAddr,
+    api_tls: Arc<ServerConfig>,
+    ingest_tls: Arc<ServerConfig>,
+    valid: (i64, i64),
+    clients: Clients,
+    ingest: ingest::Config,
+    max_age: Duration,
+    drain: Duration,
+    swap: bool,
+}
+
+impl Prepared {
+    /// Reads every file and checks every setting; opens no connection and binds no port.
+    pub async fn from_args(args: Args) -> Result<Self, ConfigurationError> {
+        args.check()?;
+        let Args {
+            kubeconfig,
+            api_bind,
+            ingest_bind,
+            api_cert_file,
+            api_key_file,
+            ingest_cert_file,
+            ingest_key_file,
+            agent_audience,
+            agent_service_account,
+            window,
+            max_age,
+            interval,
+            drain,
+            swap,
+            // The log is written already: `main` starts it first.
+            log_format: _,
+        } = args;
+        let api_tls = tls::api_config(&api_cert_file, &api_key_file)?;
+        let (chain, _) = tls::load::pair(&api_cert_file, &api_key_file)?;
+        let valid = validity(&chain)
+            .map_err(|cause| ConfigurationError::Validity { path: api_cert_file.clone(), cause })?;
+        let (chain, key) = tls::load::pair(&ingest_cert_file, &ingest_key_file)?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|source| LoadError::Pair {
+            certificate: ingest_cert_file,
+            key: ingest_key_file,
+            source,
+        })?;
+        let ingest_tls = ingest::tls_config(Arc::new(SingleCertAndKey::from(certified)))?;
+        let clients = client::connect(kubeconfig.as_deref(), Patience::default()).await?;
+        let ingest = ingest::Config {
+            window,
+            interval,
+            audience: agent_audience,
+            namespace: agent_service_account.namespace,
+            service_account: agent_service_account.name,
+        };
+        Ok(Self { api_bind, ingest_bind, api_tls, ingest_tls, valid, clients, ingest, max_age, drain, swap })
+    }
+
+    /// Binds both ports and serves until SIGTERM or SIGINT, then drains.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let api_listener = bind("API", self.api_bind).await?;
+        let ingest_listener = bind("agents'", self.ingest_bind).await?;
+        let (api_address, ingest_address) = (api_listener.local_addr()?, ingest_listener.local_addr()?);
+        tracing::info!(%api_address, %ingest_address, "listening");
+
+        let running = self.start(api_listener, ingest_listener, api_address.port())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("terminating");
+        running.stop().await;
+        tracing::info!("terminated");
+        Ok(())
+    }
+
+    /// Starts every task.
+    fn start(
+        self,
+        api_listener: TcpListener,
+        ingest_listener: TcpListener,
+        port: u16,
+    ) -> anyhow::Result<Running> {
+        let Self { api_tls, ingest_tls, valid, clients, ingest, max_age, drain, swap, .. } = self;
+        let registry = telemetry::registry(Now::read().real.0 / 1_000_000_000);
+        let (inventory, views, window) = (Inventory::default(), Views::default(), ingest.window);
+        let (watches, synced) = Watches::new(clients.watches.clone(), inventory.clone(), Patience::default());
+        let ingest_metrics = ingest::Metrics::default();
+        watches.register(&mut registry.write());
+        ingest_metrics.register(&mut registry.write());
+        let (auth_metrics, watch_metrics) = (auth::Metrics::default(), watches.metrics());
+        auth_metrics.register(&mut registry.write());
+        let config = AuthConfig::new(auth_metrics.clone());
+        let gate = Doorkeeper {
+            authenticator: Authenticator::new(clients.reviews.clone(), config.clone(), auth_metrics.clone())?,
+            authorizer: Authorizer::new(clients.reviews.clone(), auth_metrics),
+        };
+        let reviewer = Arc::new(KubeReviewer::new(clients.reviews.clone()));
+        let state = IngestState::new(ingest, inventory.clone(), views.clone(), reviewer, ingest_metrics);
+
+        let (delivering, loaded, nodes, pods) = (state.clone(), config.clone(), synced.clone(), synced);
+        let conditions = Arc::new(Conditions {
+            inventory: inventory.clone(),
+            views: views.clone(),
+            max_age,
+            window,
+            pods_synced: Signal::new(move || pods.pods()),
+            nodes_synced: Signal::new(move || nodes.nodes()),
+            request_header_config: Signal::new(move || loaded.is_loaded()),
+            // It is bound before anything starts.
+            agent_listener: Signal::new(|| true),
+            serving_certificate: Signal::new(move || {
+                let now = i64::try_from(Now::read().real.0 / 1_000_000_000).unwrap_or(i64::MAX);
+                (valid.0..=valid.1).contains(&now)
+            }),
+            delivered: Box::new(move || delivering.delivered()),
+            stopping: AtomicBool::new(false),
+            heartbeat: Mutex::new(Instant::now()),
+        });
+        let source = Source { inventory, views, max_age };
+        let settings = Settings { swap, ..Settings::default() };
+        let api = Arc::new(Api::new(gate, source, conditions.clone(), registry, port, settings));
+
+        let (stop_api, stop_ingest) = (CancellationToken::new(), CancellationToken::new());
+        let mut background = JoinSet::new();
+        background.spawn(watches.run());
+        background.spawn(config.run(clients.watches, Patience::default(), watch_metrics));
+        background.spawn(ingest::follow(state.clone(), stop_ingest.clone()));
+        background.spawn(heartbeat(Arc::clone(&conditions)));
+        let api = tokio::spawn(server::serve(api, api_listener, api_tls, stop_api.clone(), drain));
+        let ingest = tokio::spawn(ingest::serve(ingest_listener, ingest_tls, state, stop_ingest.clone()));
+        Ok(Running { conditions, stop_api, stop_ingest, api, ingest, background, drain })
+    }
+}
+
+/// Both questions of the API port, asked of `auth`.
+struct Doorkeeper {
+    authenticator: Authenticator,
+    authorizer: Authorizer,
+}
+
+impl Gate for Doorkeeper {
+    async fn authenticate(&self, peer: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthorized> {
+        self.authenticator.authenticate(peer, headers).await
+    }
+
+    async fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
+        self.authorizer.authorize(user, attributes).await
+    }
+
+    fn strip(&self, headers: &mut HeaderMap) {
+        self.authenticator.strip(headers);
+    }
+}
+
+/// Everything that runs.
+struct Running {
+    conditions: Arc<Conditions>,
+    stop_api: CancellationToken,
+    stop_ingest: CancellationToken,
+    api: JoinHandle<()>,
+    ingest: JoinHandle<std::io::Result<()>>,
+    /// Ended by dropping it.
+    background: JoinSet<()>,
+    drain: Duration,
+}
+
+impl Running {
+    /// Readiness first, then the API port with what is in flight there, the agents last: what is being answered is fed to
+    /// the end.
+    async fn stop(self) {
+        let Self { conditions, stop_api, stop_ingest, api, ingest, background, drain } = self;
+        conditions.stop();
+        tokio::time::sleep(WITHDRAWAL.min(drain)).await;
+        stop_api.cancel();
+        if let Err(error) = api.await {
+            tracing::error!(%error, "the API port ended badly");
+        }
+        stop_ingest.cancel();
+        match tokio::time::timeout(drain, ingest).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::error!(%error, "the agents' port ended badly"),
+            Ok(Err(error)) => tracing::error!(%error, "the agents' port ended badly"),
+            Err(_) => tracing::warn!("agents' streams were still open after {drain:?} and are cut"),
+        }
+        drop(background);
+    }
+}
+
+async fn bind(port: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot bind the {port} port to {address}"))
+}
+
+async fn heartbeat(conditions: Arc<Conditions>) {
+    let mut ticks = tokio::time::interval(HEARTBEAT);
+    loop {
+        ticks.tick().await;
+        conditions.beat();
+    }
+}
+
+/// From when to when the leaf is valid, in seconds since the epoch.
+fn validity(chain: &[CertificateDer<'_>]) -> Result<(i64, i64), String> {
+    let leaf = chain.first().ok_or("there is none")?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
+    let validity = leaf.validity();
+    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
