@@ -15,6 +15,8 @@ mod metrics;
 mod resolve;
 mod ring;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

@@ -25,6 +25,8 @@ mod metrics;
 mod node;
 mod review;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

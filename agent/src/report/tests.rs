@@ -1,0 +1,120 @@
+use std::{sync::Arc, time::Duration};
+
+use prost::Message;
+
+use super::{Encoder, LocalRing};
+use crate::{
+    collect::{BootTime, CgroupId, Memory, RealTime, Sample, Snapshot},
+    identify::{ContainerId, Identity, PodUid},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const PACE: Duration = Duration::from_secs(1);
+
+fn sample(cgroup: u64, cpu_ns: u64) -> Sample {
+    let container = Some(ContainerId::from_bytes([u8::try_from(cgroup % 251).unwrap(); 32]));
+    Sample {
+        cgroup: CgroupId(cgroup),
+        identity: Arc::new(Identity { pod: PodUid::from("0123456789abcdef0123456789abcdef"), container }),
+        cpu_ns,
+        memory: Some(Memory { usage_pages: 10_000 + cpu_ns % 97, inactive_file_pages: 10, swap_pages: None }),
+    }
+}
+
+fn walk(ring: &mut LocalRing, second: u64, samples: Vec<Sample>) {
+    let boot = BootTime(second * SECOND);
+    assert!(ring.push(&Snapshot { boot, real: RealTime(boot.0), samples, ..Snapshot::default() }));
+}
+
+fn newest(ring: &LocalRing) -> super::Frame {
+    let last = |last: BootTime| ring.next(last, BootTime(u64::MAX), PACE);
+    let mut frame = last(BootTime(0)).unwrap();
+    while let Some(next) = last(frame.boot) {
+        frame = next;
+    }
+    frame.clone()
+}
+
+#[test]
+fn a_container_knows_the_newest_walk_without_it() {
+    let mut ring = LocalRing::default();
+    walk(&mut ring, 1, vec![sample(1, 5)]);
+    walk(&mut ring, 2, vec![sample(1, 5)]);
+    walk(&mut ring, 3, vec![sample(1, 5), sample(2, 7)]);
+    assert_eq!(ring.known(CgroupId(1)).unwrap().absent, None, "it was there at the first walk");
+    assert_eq!(ring.known(CgroupId(2)).unwrap().absent, Some(BootTime(2 * SECOND)));
+    walk(&mut ring, 4, vec![sample(1, 5), sample(2, 6)]);
+    assert_eq!(ring.known(CgroupId(2)).unwrap().absent, None, "its counter went back");
+}
+
+#[test]
+fn the_ring_covers_a_minute_in_fixed_memory() {
+    let mut ring = LocalRing::default();
+    for second in 1..=200 {
+        walk(&mut ring, second, vec![sample(1, second)]);
+    }
+    let mut seen = Vec::new();
+    let mut last = BootTime(0);
+    while let Some(frame) = ring.next(last, BootTime(u64::MAX), PACE) {
+        seen.push(frame.boot.0 / SECOND);
+        last = frame.boot;
+    }
+    assert!(seen.len() <= 32 && seen[0] <= 142 && *seen.last().unwrap() == 200, "{seen:?}");
+    assert!(seen.windows(2).all(|two| two[1] - two[0] <= 2), "{seen:?}");
+}
+
+#[test]
+fn a_stream_that_lags_gets_frames_at_its_pace() {
+    let mut ring = LocalRing::default();
+    for second in 1..=20 {
+        walk(&mut ring, second, vec![sample(1, second)]);
+    }
+    let opened = BootTime(SECOND);
+    let at = |last: u64, pace| {
+        ring.next(BootTime(last * SECOND), opened, Duration::from_secs(pace)).map(|f| f.boot.0 / SECOND)
+    };
+    assert_eq!(at(19, 1), Some(20));
+    assert_eq!(at(20, 1), None);
+    assert_eq!(at(19, 5), None);
+    assert!(at(5, 5).unwrap() >= 9);
+}
+
+#[test]
+fn handles_come_and_go_and_columns_are_differences() {
+    let (mut ring, mut encoder) = (LocalRing::default(), Encoder::default());
+    let mut next = |ring: &mut LocalRing, second, samples| {
+        walk(ring, second, samples);
+        encoder.encode(&newest(ring), ring, false)
+    };
+    let first = next(&mut ring, 1, vec![sample(1, 100), sample(3, 300)]);
+    assert_eq!(
+        first.introduced.iter().map(|c| (c.handle, c.cgroup_id)).collect::<Vec<_>>(),
+        [(1, 1), (2, 3)]
+    );
+    assert_eq!(first.cpu_ns, [100, 300]);
+    // A lower cgroup id than the others: columns stay in the order of handles.
+    let second = next(&mut ring, 2, vec![sample(1, 110), sample(2, 7), sample(3, 300)]);
+    assert_eq!((second.introduced.len(), second.introduced[0].absent_boot_ns), (1, SECOND));
+    assert_eq!((second.cpu_ns, second.retired.len()), (vec![10, 0, 7], 0));
+    let third = next(&mut ring, 3, vec![sample(2, 8), sample(3, 299)]);
+    assert_eq!(third.retired, [1, 2], "one is gone, the other's counter went back");
+    assert_eq!((third.introduced[0].handle, third.introduced[0].absent_boot_ns), (4, 0));
+    assert_eq!(third.cpu_ns, [1, 299]);
+}
+
+#[test]
+fn a_steady_snapshot_needs_at_most_ten_bytes_per_container() {
+    let (mut ring, mut encoder) = (LocalRing::default(), Encoder::default());
+    let samples = |second: u64| {
+        // Half of them nearly idle, the others at a quarter of a core.
+        (1..=400).map(|n| sample(n, second * if n % 2 == 0 { SECOND / 4 + n } else { 40_000 + n })).collect()
+    };
+    walk(&mut ring, 1, samples(1));
+    encoder.encode(&newest(&ring), &ring, false);
+    walk(&mut ring, 2, samples(2));
+    let steady = encoder.encode(&newest(&ring), &ring, false);
+    assert_eq!((steady.cpu_ns.len(), steady.introduced.len()), (400, 0));
+    let per_container = steady.encoded_len() as f64 / 400.0;
+    println!("{per_container} bytes per container");
+    assert!(per_container <= 10.0, "{per_container} bytes per container");
+}

@@ -1,0 +1,180 @@
+//! Whatever a message says: the decoder never panics, and what it refuses never reaches the ring.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes as Octets;
+use proptest::prelude::*;
+use waggle_proto::ingest::{Clock, Container, NodeTotals, Snapshot};
+
+use super::{Capacity, Decoder, Standing};
+use crate::{
+    ring::{Moment, Shard},
+    units::{BootTime, Bytes, NanoCores},
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn capacity() -> Capacity {
+    Capacity { cpu: NanoCores(2 * SECOND), memory: Bytes(1 << 30), containers: 64 }
+}
+
+fn decoder() -> Decoder {
+    Decoder::new(4096, BootTime(1000 * SECOND)).unwrap()
+}
+
+fn container(handle: u32) -> Container {
+    Container {
+        handle,
+        cgroup_id: u64::from(handle) + 100,
+        pod_uid: "0123456789abcdef0123456789abcdef".into(),
+        container_id: Octets::from(vec![7; 32]),
+        absent_boot_ns: 0,
+    }
+}
+
+fn message(second: u64, introduced: Vec<Container>, cpu_ns: Vec<u64>) -> Snapshot {
+    let pages = cpu_ns.iter().map(|_| 3).collect();
+    Snapshot {
+        clock: Some(Clock { boot_ns: second * SECOND, realtime_ns: 0 }),
+        introduced,
+        cpu_ns,
+        working_set_pages: pages,
+        ..Snapshot::default()
+    }
+}
+
+fn reason(message: &Snapshot) -> Option<&'static str> {
+    let mut decoder = decoder();
+    decoder.decode(&self::message(10, vec![container(1)], vec![5]), &capacity()).unwrap();
+    decoder.decode(message, &capacity()).err().map(|fault| fault.reason())
+}
+
+#[test]
+fn messages_against_the_rules_are_refused() {
+    let good = || message(11, vec![container(2)], vec![5, 6]);
+    let change = |change: &dyn Fn(&mut Snapshot)| {
+        let mut message = good();
+        change(&mut message);
+        reason(&message)
+    };
+    assert_eq!(change(&|_| ()), None);
+    assert_eq!(change(&|m| m.clock = None), Some("malformed"));
+    assert_eq!(
+        change(&|m| m.clock = Some(Clock { boot_ns: 10 * SECOND, realtime_ns: 0 })),
+        Some("out-of-order")
+    );
+    assert_eq!(change(&|m| m.retired = vec![9]), Some("malformed"));
+    assert_eq!(change(&|m| m.retired = vec![1, 1]), Some("malformed"));
+    assert_eq!(change(&|m| m.introduced[0].handle = 1), Some("malformed"));
+    assert_eq!(change(&|m| m.introduced[0].cgroup_id = 101), Some("malformed"));
+    assert_eq!(change(&|m| m.introduced[0].pod_uid = "../../etc/passwd".into()), Some("malformed"));
+    assert_eq!(change(&|m| m.introduced[0].container_id = Octets::from(vec![7; 31])), Some("malformed"));
+    assert_eq!(change(&|m| m.introduced[0].absent_boot_ns = 11 * SECOND), Some("malformed"));
+    assert_eq!(change(&|m| m.cpu_ns.push(1)), Some("malformed"));
+    assert_eq!(change(&|m| m.working_set_pages[0] = -4), Some("malformed"));
+    assert_eq!(change(&|m| m.swap_pages = vec![1]), Some("malformed"));
+    assert_eq!(change(&|m| m.cpu_ns[0] = 3 * SECOND), Some("implausible-cpu"));
+    assert_eq!(change(&|m| m.working_set_pages[1] = 1 << 18), None);
+    assert_eq!(change(&|m| m.working_set_pages[1] = (1 << 18) + 1), Some("implausible-memory"));
+    let node = NodeTotals { cpu_ns: 0, working_set_bytes: (1 << 30) + 1, swap_bytes: None };
+    assert_eq!(change(&|m| m.node = Some(node)), Some("implausible-memory"));
+    assert_eq!(change(&|m| m.introduced = (2..80).map(container).collect()), Some("too-many-containers"));
+    assert_eq!(
+        change(&|m| (m.replay, m.clock.as_mut().unwrap().boot_ns) = (true, 1001 * SECOND)),
+        Some("malformed")
+    );
+}
+
+#[test]
+fn a_container_since_its_absence_may_use_what_the_node_has() {
+    let mut fresh = container(2);
+    fresh.absent_boot_ns = 10 * SECOND;
+    let used = |cpu_ns| reason(&message(11, vec![fresh.clone()], vec![0, cpu_ns]));
+    assert_eq!(used(2 * SECOND), None);
+    assert_eq!(used(3 * SECOND), Some("implausible-cpu"));
+}
+
+fn arbitrary_message() -> impl Strategy<Value = Snapshot> {
+    let small = || prop_oneof![0..4u32, any::<u32>()];
+    let introduced =
+        (small(), 0..4u64, any::<bool>(), 0..40u64).prop_map(|(handle, cgroup, ok, absent)| Container {
+            cgroup_id: cgroup,
+            container_id: Octets::from(vec![1; if ok { 32 } else { 3 }]),
+            absent_boot_ns: absent * SECOND,
+            ..container(handle)
+        });
+    let clock =
+        prop::option::weighted(0.95, (0..40u64).prop_map(|s| Clock { boot_ns: s * SECOND, realtime_ns: 0 }));
+    let node = prop::option::of(any::<(u64, u64)>().prop_map(|(cpu_ns, working_set_bytes)| NodeTotals {
+        cpu_ns,
+        working_set_bytes,
+        swap_bytes: None,
+    }));
+    let cpu = prop_oneof![8 => 0..SECOND, 1 => any::<u64>()];
+    let pages = prop_oneof![8 => 0..100i64, 1 => any::<i64>()];
+    (
+        clock,
+        node,
+        prop::collection::vec(small(), 0..2),
+        prop::collection::vec(introduced, 0..3),
+        prop::collection::vec(cpu, 0..4),
+        prop::collection::vec(pages.clone(), 0..4),
+        prop::collection::vec(pages, 0..3),
+        any::<bool>(),
+    )
+        .prop_map(|(clock, node, retired, introduced, cpu_ns, working_set_pages, swap_pages, replay)| {
+            Snapshot { clock, node, retired, introduced, cpu_ns, working_set_pages, swap_pages, replay }
+        })
+}
+
+fn contents(shard: &Shard) -> String {
+    format!("{shard:?}")
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_messages_never_panic_and_refused_ones_change_nothing(
+        messages in prop::collection::vec(arbitrary_message(), 1..20)
+    ) {
+        let (mut decoder, mut shard) = (decoder(), Shard::new(Duration::from_secs(15)));
+        let mut stored = contents(&shard);
+        for message in &messages {
+            let Ok(decoded) = decoder.decode(message, &capacity()) else {
+                prop_assert_eq!(contents(&shard), stored);
+                break;
+            };
+            decoder.live().iter_mut().for_each(|live| live.standing = Standing::Accepted);
+            let moment = Moment { boot: decoded.boot, real: decoded.real, seen: Instant::now() };
+            shard.apply(moment, decoded.node, decoder.readings(decoded)).unwrap();
+            prop_assert_eq!(shard.columns().len(), message.cpu_ns.len());
+            stored = contents(&shard);
+        }
+    }
+}
+
+/// Time per snapshot of 400 containers in the steady state; printed by `--nocapture`.
+#[test]
+fn a_steady_node_of_400_containers_is_taken_without_change_of_composition() {
+    let (mut decoder, mut shard) = (decoder(), Shard::new(Duration::from_secs(15)));
+    let capacity = Capacity { containers: 1000, ..capacity() };
+    let first = message(1, (1..=400).map(container).collect(), vec![0; 400]);
+    let steady: Vec<_> = (2..202).map(|second| message(second, vec![], vec![123_456; 400])).collect();
+    let mut take = |message: &Snapshot| {
+        let decoded = decoder.decode(message, &capacity).unwrap();
+        decoder.live().iter_mut().for_each(|live| live.standing = Standing::Accepted);
+        let moment = Moment { boot: decoded.boot, real: decoded.real, seen: Instant::now() };
+        shard.apply(moment, decoded.node, decoder.readings(decoded)).unwrap();
+        shard.composition()
+    };
+    // A page count that grows by 3 each second stays within the node's memory.
+    let composition = take(&first);
+    let start = Instant::now();
+    assert!(steady.iter().all(|message| take(message) == composition));
+    println!("decode and apply, 400 containers: {:?} per snapshot", start.elapsed() / 200);
+    let rate = shard.rate(&shard.columns()[399]).unwrap();
+    assert_eq!((rate.cpu, rate.window), (NanoCores(123_456), Duration::from_secs(15)));
+    assert_eq!(Arc::strong_count(&decoder.live()[0].key), 2);
+}

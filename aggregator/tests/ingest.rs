@@ -1,0 +1,12 @@
+//! The agent port over real TLS and real gRPC on loopback: the agent's own stream code at one end, at the other the
+//! aggregator's; only the cgroups and the API server are made up.
+
+#[path = "ingest/world.rs"]
+mod world;
+
+#[path = "ingest/refusals.rs"]
+mod refusals;
+#[path = "ingest/replay.rs"]
+mod replay;
+#[path = "ingest/streams.rs"]
+mod streams;

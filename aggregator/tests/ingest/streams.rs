@@ -1,0 +1,73 @@
+//! Streams that end for other reasons than their messages, and what the inventory does to views.
+
+use tonic::Code;
+use waggle_aggregator::inventory::Node;
+
+use crate::world::{INTERVAL, World, pod, uid, until};
+
+#[tokio::test]
+async fn a_newer_stream_takes_the_nodes_place() {
+    let world = World::new([]);
+    let port = world.port(None).await;
+    let mut old = world.agent("n1", port.address);
+    old.walk(0);
+    until("the first stream", || (old.publisher.live_streams() == 1).then_some(())).await;
+    let mut new = world.agent("n1", port.address);
+    new.walk(0);
+    until("the first stream is superseded", || {
+        (world.count("streams_closed", "superseded") == 1).then_some(())
+    })
+    .await;
+    assert_eq!(new.publisher.live_streams(), 1);
+    old.stop();
+    tokio::time::sleep(INTERVAL).await;
+    new.walk(50_000_000);
+    until("the second stream is served", || world.served("n1")).await;
+    assert_eq!(port.state.streams(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_agents_pod() {
+    let world = World::new([]);
+    let port = world.port(None).await;
+    let mut agent = world.agent("n1", port.address);
+    agent.walk(0);
+    until("the stream", || (agent.publisher.live_streams() == 1).then_some(())).await;
+    world.inventory.apply_pod(pod("waggle-system", "agent-n1", "another-uid", "n1", vec![]));
+    until("agent-gone", || (world.count("streams_closed", "agent-gone") == 1).then_some(())).await;
+    until("no stream", || (agent.publisher.live_streams() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_node_and_the_view_goes() {
+    let world = World::new([]);
+    let port = world.port(None).await;
+    let mut agent = world.agent("n1", port.address);
+    agent.walk(0);
+    until("the stream", || (agent.publisher.live_streams() == 1).then_some(())).await;
+    tokio::time::sleep(INTERVAL).await;
+    agent.walk(1000);
+    until("served", || world.served("n1").and(world.view("n1").node)).await;
+    let node: Node = (*world.inventory.node("n1").unwrap()).clone();
+    world.inventory.apply_node(Node { uid: "another".into(), ..node });
+    until("node-gone", || (world.count("streams_closed", "node-gone") == 1).then_some(())).await;
+    world.inventory.delete_node("n1");
+    until("the node's entry goes", || world.view("n1").node.is_none().then_some(())).await;
+    assert!(world.served("n1").is_some(), "its pods stay until they are deleted");
+    world.inventory.delete_pod("shop", "web-n1", &uid("n1"));
+    until("the pod's entry goes", || world.served("n1").is_none().then_some(())).await;
+    world.inventory.delete_pod("waggle-system", "agent-n1", "uid-of-agent-n1");
+    until("the view goes", || world.views.node("n1").is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn at_the_end_agents_are_told() {
+    let world = World::new([]);
+    let port = world.port(None).await;
+    let mut client = world.client(port.address, Some("token-n1")).await.unwrap();
+    until("the stream", || (port.state.streams() == 1).then_some(())).await;
+    port.stop().await;
+    let status = client.end().await.expect("a status");
+    assert_eq!((status.code(), status.message().starts_with("shutdown")), (Code::Unavailable, true));
+    assert_eq!(world.count("streams_closed", "shutdown"), 1);
+}
