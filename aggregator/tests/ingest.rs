@@ -1,5 +1,6 @@
 //! The agent port over real TLS and real gRPC on loopback: the agent's own stream code at one end, at the other the
 //! aggregator's; only the cgroups and the API server are made up.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it stands, helpers included")]
 
 #[path = "ingest/world.rs"]
 mod world;

@@ -163,10 +163,10 @@ fn a_steady_node_of_400_containers_is_taken_without_change_of_composition() {
     let first = message(1, (1..=400).map(container).collect(), vec![0; 400]);
     let steady: Vec<_> = (2..202).map(|second| message(second, vec![], vec![123_456; 400])).collect();
     let mut take = |message: &Snapshot| {
-        let decoded = decoder.decode(message, &capacity).unwrap();
+        let taken = decoder.decode(message, &capacity).unwrap();
         decoder.live().iter_mut().for_each(|live| live.standing = Standing::Accepted);
-        let moment = Moment { boot: decoded.boot, real: decoded.real, seen: Instant::now() };
-        shard.apply(moment, decoded.node, decoder.readings(decoded)).unwrap();
+        let moment = Moment { boot: taken.boot, real: taken.real, seen: Instant::now() };
+        shard.apply(moment, taken.node, decoder.readings(taken)).unwrap();
         shard.composition()
     };
     // A page count that grows by 3 each second stays within the node's memory.

@@ -118,6 +118,7 @@ impl World {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it is compared with what is served, which may be nothing")]
 fn is(text: &str, stamp: u64, window: u64) -> Option<(String, u64, u64)> {
     Some((text.to_owned(), stamp, window))
 }
