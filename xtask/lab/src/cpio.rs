@@ -4,6 +4,7 @@
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
 const DEVICE: u32 = 0o020_000;
+const LINK: u32 = 0o120_000;
 
 /// An archive under construction.
 #[derive(Debug, Default)]
@@ -21,6 +22,11 @@ impl Archive {
     /// A file with its permission bits.
     pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.entry(path, FILE | mode, (0, 0), content);
+    }
+
+    /// A symbolic link.
+    pub fn link(&mut self, path: &str, target: &str) {
+        self.entry(path, LINK | 0o777, (0, 0), target.as_bytes());
     }
 
     /// A character device.

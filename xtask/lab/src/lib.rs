@@ -1,13 +1,17 @@
 //! Virtual machines as nodes, and scenarios with known truth: what the demo, the end-to-end tests and the benches run
 //! on. Never shipped.
 
+pub mod bench;
+pub mod checks;
 pub mod cluster;
 pub mod control;
 pub mod cpio;
+pub mod demo;
 pub mod layout;
 pub mod metrics;
 pub mod node;
 pub mod paths;
 pub mod relay;
 pub mod scenario;
+pub mod shell;
 pub mod vm;

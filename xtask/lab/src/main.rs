@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
-use waggle_lab::{paths::Paths, relay, vm};
+use waggle_lab::{bench, demo, layout::Layout, paths::Paths, relay, shell};
 
 /// Waggle's lab. Run it by `cargo xtask`.
 #[derive(Debug, Parser)]
@@ -22,6 +22,18 @@ enum Command {
         /// Address and port.
         address: String,
     },
+    /// Boot a node and show its metrics with kubectl.
+    Demo {
+        /// Leave everything up until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Measure.
+    Bench {
+        /// What.
+        #[arg(value_parser = ["collector"])]
+        what: String,
+    },
     /// Boot a machine and open a shell.
     Vm {
         /// The kernel's release line.
@@ -29,7 +41,7 @@ enum Command {
         kernel: String,
         /// How the node names its cgroups.
         #[arg(long)]
-        layout: String,
+        layout: Layout,
     },
 }
 
@@ -43,10 +55,16 @@ fn run(command: Command) -> Result<ExitCode> {
     runtime.block_on(async {
         match command {
             Command::Relay { .. } => Ok(ExitCode::SUCCESS),
-            Command::Vm { kernel, .. } => {
-                let boot = vm::Boot { label: "shell".into(), kernel, shell: true, ..vm::Boot::default() };
-                let mut machine = vm::Vm::boot(&paths, boot).await?;
-                machine.wait().await?;
+            Command::Demo { keep } => {
+                let holds = demo::run(&paths, keep).await?;
+                Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Command::Bench { .. } => {
+                let holds = bench::run(&paths).await?;
+                Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Command::Vm { kernel, layout } => {
+                shell::run(&paths, kernel, layout).await?;
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -169,6 +169,7 @@ fn initial_files(paths: &Paths, boot: &Boot) -> Result<Vec<u8>> {
     archive.device("dev/null", 1, 3);
     archive.file("init", 0o755, &read(&paths.program("waggle-node-init"))?);
     archive.file("bin/busybox", 0o755, &read(Path::new("/bin/busybox"))?);
+    archive.link("bin/sh", "busybox");
     let kernel = paths.kernels.join(&boot.kernel);
     let order = read(&kernel.join("modules"))?;
     for module in String::from_utf8_lossy(&order).lines() {

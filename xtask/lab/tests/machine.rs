@@ -1,5 +1,6 @@
 //! The machine itself: a node boots on each kernel, and its workloads use what they are said to use, by the kernel's
 //! own files. What the other tests take for granted.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::time::Duration;
 
