@@ -98,7 +98,8 @@ impl<G: Gate> Api<G> {
             Decision::Deny { reason } => Err(Failure::forbidden(user, request.attributes, &reason).into()),
             Decision::Failed { cause } => Err(Refusal::Internal(format!(
                 "Internal Server Error: {:?}: {cause}",
-                request.uri.to_string()
+                // Over HTTP/2 the URI has scheme and authority too, which Go's RequestURI has not.
+                request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
             ))),
         }
     }
