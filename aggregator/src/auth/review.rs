@@ -30,8 +30,8 @@ pub(super) async fn post<R: Serialize, A: DeserializeOwned>(
         // As text: kube logs a body that it cannot read, and a TokenReview has the token in it.
         let failure = match timeout(PER_TRY, client.request_text(request)).await {
             Ok(Ok(text)) => return serde_json::from_str(&text).map_err(|error| error.to_string()),
-            Ok(Err(error)) if !passes(&error) => return Err(error.to_string()),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) if !passes(&error) => return Err(describe(&error)),
+            Ok(Err(error)) => describe(&error),
             Err(_) => return Err(format!("no answer from the API server in {PER_TRY:?}")),
         };
         if tries == TRIES {
@@ -40,6 +40,14 @@ pub(super) async fn post<R: Serialize, A: DeserializeOwned>(
         tries += 1;
         sleep(pause.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
         pause = pause.mul_f64(1.5);
+    }
+}
+
+/// What the API server said, or what was in the way.
+fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
+        other => other.to_string(),
     }
 }
 
