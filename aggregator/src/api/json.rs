@@ -11,6 +11,11 @@ pub fn raw(out: &mut BytesMut, text: &str) {
 pub fn string(out: &mut BytesMut, text: &str) {
     out.extend_from_slice(b"\"");
     let mut rest = text;
+    // Names and labels, which long lists are made of, are plain ASCII: look at bytes before looking at characters.
+    if text.bytes().all(is_plain) {
+        rest = "";
+        out.extend_from_slice(text.as_bytes());
+    }
     while let Some((plain, found, tail)) = next_special(rest) {
         out.extend_from_slice(plain.as_bytes());
         escape(out, found);
@@ -18,6 +23,10 @@ pub fn string(out: &mut BytesMut, text: &str) {
     }
     out.extend_from_slice(rest.as_bytes());
     out.extend_from_slice(b"\"");
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii() && byte >= b' ' && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
 fn next_special(text: &str) -> Option<(&str, char, &str)> {
