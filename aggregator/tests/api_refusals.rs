@@ -150,6 +150,9 @@ fn unauthorized() -> Value {
     })
 }
 
+/// What is presented (certificate, headers), and the reason it is counted under.
+type Case<'a> = (&'a str, Option<&'a Identity>, &'a [(&'a str, &'a str)], &'a str);
+
 async fn every_refusal(protocol: Protocol) {
     let stand_in = StandIn::builder().start().await.unwrap();
     let aggregator = Aggregator::start(&stand_in).await;
@@ -162,7 +165,6 @@ async fn every_refusal(protocol: Protocol) {
     let unknown = [("authorization", "Bearer nobody-knows-me")];
     let foreign = format!("Bearer {}", agent_token(&stand_in, &["waggle.aggregator"]));
     let agents = [("authorization", &*foreign)];
-    type Case<'a> = (&'a str, Option<&'a Identity>, &'a [(&'a str, &'a str)], &'a str);
     let refused: [Case<'_>; 6] = [
         ("certificate of another CA", Some(&stranger), &forged, "front-proxy-certificate"),
         ("expired certificate", Some(&expired), &forged, "front-proxy-certificate"),

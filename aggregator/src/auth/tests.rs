@@ -1,6 +1,6 @@
 //! The tables of who is let in as whom (upstream: `union_test.go`, `requestheader_test.go`), without a network.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
@@ -59,6 +59,9 @@ fn user(name: &str, groups: &[&str]) -> User {
     User { name: name.to_owned(), groups, ..User::default() }
 }
 
+/// What it shows, the chain, the headers, the outcome.
+type Case<'a> = (&'a str, &'a [CertificateDer<'a>], &'a [(&'a str, &'a str)], Proven);
+
 #[test]
 fn who_is_let_in_as_whom() {
     let w = world();
@@ -73,7 +76,7 @@ fn who_is_let_in_as_whom() {
     let nobody = Proven::Not(vec![]);
     let foreign = Proven::Not(vec!["front-proxy-certificate", "client-certificate"]);
     let named_wrong = Proven::Not(vec!["front-proxy-name", "client-certificate"]);
-    let table: [(&str, &[CertificateDer<'_>], &[(&str, &str)], Proven); 10] = [
+    let table: [Case<'_>; 10] = [
         ("nothing", &[], &[], nobody.clone()),
         ("headers without a certificate are ignored", &[], &bob, nobody),
         ("the front proxy", &proxy, &bob, Proven::FrontProxy(user("bob", &["dev", "system:authenticated"]))),
@@ -257,7 +260,7 @@ proptest! {
             if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
                 name.push(char::from(byte));
             } else {
-                name.push_str(&format!("%{byte:02X}"));
+                write!(name, "%{byte:02X}").unwrap();
             }
         }
         let rules = world_rules();
