@@ -31,6 +31,7 @@ use crate::{
 };
 
 const NAMESPACE: &str = "waggle-system";
+const SERVICE_ACCOUNT: &str = "waggle-agent";
 const SERVICE: &str = "waggle-aggregator";
 /// The agent's process in the node.
 pub const AGENT: &str = "waggle-agent";
@@ -364,13 +365,15 @@ pub async fn run(node: &Node, argv: &[&str]) -> Result<(i32, String)> {
 
 fn agent_pod() -> Pod {
     let container = Container::new("agent", Work::Sleep, None);
-    Pod::new(NAMESPACE, "waggle-agent-x7k2p", Qos::Burstable, vec![container])
+    let mut pod = Pod::new(NAMESPACE, "waggle-agent-x7k2p", Qos::Burstable, vec![container]);
+    SERVICE_ACCOUNT.clone_into(&mut pod.service_account);
+    pod
 }
 
 fn agent_files(paths: &Paths, stand_in: &StandIn, pod: &Pod) -> Result<Vec<(String, u32, Vec<u8>)>> {
     let token = stand_in.issue_token(&TokenSpec {
         namespace: NAMESPACE.to_owned(),
-        service_account: "waggle-agent".to_owned(),
+        service_account: SERVICE_ACCOUNT.to_owned(),
         pod: Some((pod.name.clone(), pod.uid.clone())),
         node: Some((scenario::NODE.to_owned(), scenario::NODE_UID.to_owned())),
         audiences: vec!["waggle.aggregator".to_owned()],

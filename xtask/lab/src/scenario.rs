@@ -49,6 +49,8 @@ pub struct Pod {
     pub uid: String,
     /// The configuration hash (32 hexadecimal digits) of a static pod, which its cgroup is named by.
     pub hash: Option<String>,
+    /// Its service account.
+    pub service_account: String,
     /// Its class.
     pub qos: Qos,
     /// Id of the pause container.
@@ -93,6 +95,7 @@ impl Pod {
             name: name.to_owned(),
             uid: uid(),
             hash: None,
+            service_account: "default".to_owned(),
             qos,
             sandbox: hex(64),
             containers,
@@ -149,7 +152,9 @@ impl Pod {
         });
         json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-            "spec": {"nodeName": NODE, "containers": specs.collect::<Vec<_>>()},
+            "spec": {
+                "nodeName": NODE, "serviceAccountName": self.service_account, "containers": specs.collect::<Vec<_>>(),
+            },
             "status": {
                 "phase": "Running", "qosClass": self.qos.class(), "startTime": now,
                 "conditions": [{"type": "Ready", "status": "True"}],
