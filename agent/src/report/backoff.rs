@@ -37,9 +37,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// A stream is live; its aggregator wants a first reconnect spread over this span.
-    pub fn live(&mut self, spread: Duration) {
-        *self = Self { spread, ..Self::default() };
+    /// A stream was live for `span`; its aggregator wants a first reconnect spread over `spread`.
+    ///
+    /// One that was refused soon after its welcome does not begin anew at the shortest wait: two agents on one node
+    /// would otherwise supersede each other for ever, twice a second.
+    pub fn was_live(&mut self, spread: Duration, span: Duration, ended: Ended) {
+        self.spread = spread;
+        if ended != Ended::Refused || span >= RECENT {
+            *self = Self { spread, ..Self::default() };
+        }
     }
 
     /// Attempts that failed since a stream was live.
@@ -80,14 +86,14 @@ mod tests {
     #[test]
     fn the_first_attempt_is_spread_as_the_aggregator_asked() {
         let mut backoff = Backoff::default();
-        backoff.live(Duration::from_secs(5));
+        backoff.was_live(Duration::from_secs(5), Duration::ZERO, Ended::Lost);
         assert_eq!(backoff.delay(Ended::Lost, 0.5), Duration::from_millis(2500));
     }
 
     #[test]
     fn while_the_loss_is_recent_no_wait_is_longer_than_a_second() {
         let mut backoff = Backoff::default();
-        backoff.live(Duration::from_secs(1));
+        backoff.was_live(Duration::from_secs(1), Duration::ZERO, Ended::Lost);
         assert!(backoff.delay(Ended::Lost, 1.0) <= RECENT_CAP);
         let mut total = Duration::ZERO;
         while total < Duration::from_secs(100) {
@@ -106,5 +112,18 @@ mod tests {
         let mut refused = Backoff::default();
         let delays: Vec<_> = (0..8).map(|_| refused.delay(Ended::Refused, 1.0).as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn two_agents_of_one_node_supersede_each_other_ever_more_rarely() {
+        let mut backoff = Backoff::default();
+        let mut delays = Vec::new();
+        for _ in 0..4 {
+            backoff.was_live(RECENT_CAP, Duration::from_secs(1), Ended::Refused);
+            delays.push(backoff.delay(Ended::Refused, 1.0).as_secs());
+        }
+        assert_eq!(delays, [1, 2, 4, 8]);
+        backoff.was_live(RECENT_CAP, RECENT, Ended::Refused);
+        assert_eq!(backoff.delay(Ended::Refused, 1.0).as_secs(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The way from a walk to every aggregator: a local ring of the last minute, and one stream per aggregator address.
 //! Owns the agent's side of `waggle.ingest.v1`. Never slows sampling: a stream that lags sends what the ring still has.
 //!
-//! ```ignore
+//! ```text
 //! let reporter = Reporter::new(config);
 //! let publisher = reporter.publisher();           // goes to the thread that samples
 //! tokio::spawn(reporter.run(shutdown));           // resolves, connects, streams, until shutdown

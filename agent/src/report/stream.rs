@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prost::Message;
@@ -63,20 +63,21 @@ pub(super) async fn run(
     let mut backoff = Backoff::default();
     loop {
         let mut attempt = Attempt { shared: &shared, address, spread: None };
+        let begun = Instant::now();
         let result = attempt.stream().await;
-        if let Some(spread) = attempt.spread {
-            backoff.live(spread);
-        }
         let ended = match &result {
             Ok(()) => Ended::Planned,
-            Err(error) => {
-                // A long outage is said ever more rarely.
-                if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
-                    tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
-                }
-                error.ended(attempt.spread.is_some())
-            }
+            Err(error) => error.ended(attempt.spread.is_some()),
         };
+        if let Some(spread) = attempt.spread {
+            backoff.was_live(spread, begun.elapsed(), ended);
+        }
+        if let Err(error) = &result {
+            // A long outage is said ever more rarely.
+            if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
+                tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
+            }
+        }
         let label = match ended {
             Ended::Planned => "planned",
             Ended::Lost => "lost",

@@ -3,7 +3,7 @@
 //!
 //! # Wiring
 //!
-//! ```ignore
+//! ```text
 //! let metrics = ingest::Metrics::default();
 //! metrics.register(&mut registry);
 //! let config = ingest::Config { window, interval, audience, namespace, service_account };

@@ -1,5 +1,5 @@
 //! The last minute or so of one node's samples, in memory: per node a [`Shard`] with a fixed number of slots, per
-//! container a [`Column`] beside the slots' shared instants. Owns what a rate is ([`Shard::usage`]) and how long
+//! container a [`Column`] beside the slots' shared instants. Owns what a rate is ([`Shard::rate`], [`Shard::node`]) and how long
 //! samples live. Pure: never reads a clock, never does I/O, never extrapolates, clamps or makes up a value.
 
 mod column;
@@ -19,7 +19,7 @@ use slots::{Slot, Slots};
 use crate::units::{BootId, BootTime, NanoCores, RealTime};
 
 /// Slots of a shard. They cover the window at whatever pace samples come: where they are too few, those inside the
-/// window are thinned (see [`slots`]).
+/// window are thinned.
 pub const SLOTS: usize = 32;
 
 /// One instant of a node.
