@@ -23,8 +23,9 @@ use waggle_lab::{
 async fn idle_pods(vm: &Vm, layout: Layout) {
     let classes = [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort];
     for number in 0..10 {
-        let containers =
-            ["a", "b"].map(|name| Container::new(name, Work::Hold(1 + number as u64), None)).to_vec();
+        let second = if number == 4 { Work::Cache(8) } else { Work::Hold(2) };
+        let first = Work::Hold(1 + number as u64);
+        let containers = vec![Container::new("a", first, None), Container::new("b", second, None)];
         let pod = Pod::new("default", &format!("idle-{number}"), classes[number % 3], containers);
         let pod = if number == 9 { pod.into_static() } else { pod };
         start_sandbox(&vm.node, layout, &pod).await.unwrap();
