@@ -1,9 +1,10 @@
 //! What must hold of the values that a cluster serves, compared with what is known of its pods and with the kernel's
 //! own files. The demo prints these checks, the tests assert them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use tokio::time::sleep;
 
 use crate::{
     cluster::{Cluster, run},
@@ -125,34 +126,72 @@ async fn static_pod(cluster: &Cluster) -> Result<Check> {
 
 /// The node's values against the kernel's own files over the same span.
 async fn node(cluster: &Cluster) -> Result<Vec<Check>> {
-    let item = cluster.node_metrics().await?.context("nothing is served for the node")?;
+    let (end, item) = fresh_node_item(cluster).await?;
+    // Its record must reach beyond that moment, though its clock was set some milliseconds late.
+    sleep(Duration::from_millis(500)).await;
     let totals = cluster.node().totals().await?;
     let seen = item.container("")?;
-    // The served instant is cut to whole seconds: the middle of that second is at most half a second off, at both ends.
-    let end = i64::try_from(item.timestamp.as_nanosecond())? + 500_000_000;
     let begin = end - i64::try_from(item.window.as_nanos())?;
     let (first, last) = (at(&totals, begin)?, at(&totals, end)?);
-    let millicores = (last.cpu_usec - first.cpu_usec) as f64 * 1e6 / (last.real_ns - first.real_ns) as f64;
+    let millicores = (last.cpu_usec - first.cpu_usec) * 1e6 / (end - begin) as f64;
     Ok(vec![
         Check::near("CPU of the node by its own files", "m", seen.millicores, millicores, 2.0),
         Check::near(
             "memory of the node by its own files",
             "MiB",
             seen.bytes / MIB,
-            last.working_set_bytes as f64 / MIB,
+            last.working_set_bytes / MIB,
             2.0,
         ),
     ])
 }
 
-/// The reading nearest to an instant.
-fn at(totals: &[Totals], instant: i64) -> Result<Totals> {
-    let nearest = totals.iter().min_by_key(|reading| (reading.real_ns - instant).abs());
-    let nearest = nearest.copied().context("the node recorded no totals")?;
-    if (nearest.real_ns - instant).abs() > 1_000_000_000 {
-        bail!("the node has no reading near the served instant");
+/// The node's newest value at the moment at which it begins to be served, and that moment, ns since the Unix epoch. The
+/// served timestamp is cut to whole seconds, too coarse to find the same span in the node's record; a value is served
+/// some ten milliseconds after it was measured, and host and node share one clock.
+async fn fresh_node_item(cluster: &Cluster) -> Result<(i64, Item)> {
+    let mut last: Option<Item> = None;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        let item = cluster.node_metrics().await?.context("nothing is served for the node")?;
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+        if last.as_ref().is_some_and(|last| last.timestamp < item.timestamp) {
+            let age = now - i64::try_from(item.timestamp.as_nanosecond())?;
+            if !(0..1_500_000_000).contains(&age) {
+                bail!("a value of {} came {} ms later", item.timestamp, age / 1_000_000);
+            }
+            return Ok((now, item));
+        }
+        last = Some(item);
+        sleep(Duration::from_millis(5)).await;
     }
-    Ok(nearest)
+    bail!("the node's value did not change within 10 s")
+}
+
+/// The record at one instant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Reading {
+    cpu_usec: f64,
+    working_set_bytes: f64,
+}
+
+/// Between the two readings around an instant, CPU in proportion, memory as read before it.
+fn at(totals: &[Totals], instant: i64) -> Result<Reading> {
+    let around = totals.windows(2).find_map(|pair| match pair {
+        [before, after] if (before.real_ns..=after.real_ns).contains(&instant) => Some((before, after)),
+        _ => None,
+    });
+    let (before, after) = around.context("the node's record does not reach over the served span")?;
+    let span = (after.real_ns - before.real_ns).max(1) as f64;
+    if span > 1e9 {
+        bail!("the node's record has a gap in the served span");
+    }
+    let share = (instant - before.real_ns) as f64 / span;
+    let used = after.cpu_usec.saturating_sub(before.cpu_usec) as f64;
+    Ok(Reading {
+        cpu_usec: before.cpu_usec as f64 + used * share,
+        working_set_bytes: before.working_set_bytes as f64,
+    })
 }
 
 #[cfg(test)]
@@ -167,11 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn readings_far_from_the_instant_are_refused() {
-        let totals =
-            [1, 2, 3].map(|s| Totals { real_ns: s * 1_000_000_000, cpu_usec: 1, working_set_bytes: 1 });
-        assert_eq!(at(&totals, 2_100_000_000).unwrap().real_ns, 2_000_000_000);
-        assert!(at(&totals, 9_000_000_000).is_err());
-        assert!(at(&[], 0).is_err());
+    fn a_record_is_read_between_its_readings_and_nowhere_else() {
+        let reading = |ms: i64, cpu_usec| Totals { real_ns: ms * 1_000_000, cpu_usec, working_set_bytes: 7 };
+        let totals = [reading(1000, 100), reading(1200, 300), reading(9000, 400)];
+        let found = at(&totals, 1_050_000_000).unwrap();
+        assert!((found.cpu_usec - 150.0).abs() < 1e-6 && (found.working_set_bytes - 7.0).abs() < 1e-6);
+        assert!(at(&totals, 5_000_000_000).is_err(), "a gap");
+        assert!(
+            at(&totals, 999_000_000).is_err() && at(&totals, 9_001_000_000).is_err() && at(&[], 0).is_err()
+        );
     }
 }

@@ -62,9 +62,20 @@ async fn a_killed_aggregator_serves_full_windows_three_seconds_after_it_listens(
     cluster.kill_aggregator().await.unwrap();
     assert_eq!(cluster.pod("default", "steady").await.unwrap(), None);
     cluster.start_aggregator().await.unwrap();
-    let full = |item: &waggle_lab::metrics::Item| item.window >= FULL_WINDOW;
-    let (took, item) = cluster.wait_pod(name, Duration::from_secs(30), full).await.unwrap();
-    println!("full window {:?} after {took:?}", item.window);
+    let listens = Instant::now();
+    // Until it has read how the front proxy proves itself it knows nobody and refuses (a real API server does not ask
+    // before it is Ready); a refusal is no value, and the time runs.
+    let item = loop {
+        if let Ok(Some(item)) = cluster.pod("default", "steady").await
+            && item.window >= FULL_WINDOW
+        {
+            break item;
+        }
+        assert!(listens.elapsed() < Duration::from_secs(20), "{:?}", cluster.pod("default", "steady").await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let took = listens.elapsed();
+    println!("full window {:?} after {took:?}\n{}", item.window, cluster.agent_log().await.unwrap());
     assert!(took <= Duration::from_secs(3), "it took {took:?}");
 }
 
