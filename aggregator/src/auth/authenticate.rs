@@ -45,6 +45,12 @@ pub fn judge(chain: &[CertificateDer<'_>], snapshot: &Snapshot, now: UnixTime) -
     let Some(leaf) = chain.first() else {
         return Judgement { front_proxy: Opinion::None, certificate: Opinion::None };
     };
+    if snapshot.generation == 0 {
+        // Nothing says yet whose certificates count. Anonymous would be a wrong answer to the front proxy, and a 403 to
+        // its users: an error is one that they try again after.
+        let unknown = Opinion::Refused("configuration-not-loaded");
+        return Judgement { front_proxy: unknown, certificate: Opinion::None };
+    }
     let front_proxy = match &snapshot.request_header {
         None => Opinion::None,
         Some(rules) if rules.ca.verify(chain, now).is_err() => Opinion::Refused("front-proxy-certificate"),

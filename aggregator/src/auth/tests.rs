@@ -121,7 +121,13 @@ fn nothing_is_trusted_before_the_first_configuration() {
     let config = AuthConfig::new(Metrics::default());
     assert!(!config.is_loaded());
     let judgement = judge(&proxy, &config.snapshot(), now());
-    assert_eq!(judgement, Judgement { front_proxy: Opinion::None, certificate: Opinion::None });
+    let front_proxy = Opinion::Refused("configuration-not-loaded");
+    assert_eq!(judgement, Judgement { front_proxy, certificate: Opinion::None });
+    // Refused, and so 401: never anonymous.
+    let decided = decide(&judgement, &HeaderMap::new(), &config.snapshot());
+    assert_eq!(decided, Proven::Not(vec!["configuration-not-loaded"]));
+    let nobody = judge(&[], &config.snapshot(), now());
+    assert_eq!(decide(&nobody, &HeaderMap::new(), &config.snapshot()), Proven::Not(Vec::new()));
 }
 
 #[test]
