@@ -11,6 +11,7 @@ mod nodes;
 mod object;
 mod pipeline;
 mod pods;
+pub mod protobuf;
 pub mod quantity;
 pub mod query;
 pub mod request;

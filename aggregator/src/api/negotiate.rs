@@ -6,7 +6,26 @@
 use http::{HeaderMap, header::ACCEPT};
 
 /// The media types that this server writes, as its 406 texts list them.
-pub const SUPPORTED: &str = "application/json";
+pub const SUPPORTED: &str = "application/json, application/vnd.kubernetes.protobuf";
+
+/// A media type that is written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`
+    Json,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+impl Format {
+    /// As `Content-Type` has it.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+}
 
 /// The version of `meta.k8s.io` that a conversion was asked in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +46,41 @@ impl MetaVersion {
     }
 }
 
+/// How much of an object is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// PartialObjectMetadata, or its list.
+    Metadata(MetaVersion),
+}
+
 /// The shape of a resource's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// The object or list itself.
-    Object,
-    /// A Table.
+    /// The object or list itself, or only its metadata.
+    Object(Format, Part),
+    /// A Table, which comes in JSON alone.
     Table(MetaVersion),
-    /// PartialObjectMetadata, or its list.
-    Metadata(MetaVersion),
+}
+
+impl Shape {
+    /// What it is written in.
+    pub fn format(self) -> Format {
+        match self {
+            Self::Object(format, _) => format,
+            Self::Table(_) => Format::Json,
+        }
+    }
+}
+
+/// What `/apis` answers with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// APIGroupList.
+    Legacy(Format),
+    /// APIGroupDiscoveryList, and the content type to echo.
+    Aggregated(String),
 }
 
 /// Why nothing can be answered: the two texts of 406 differ.
@@ -69,8 +114,13 @@ impl<'a> Range<'a> {
         Self { kind, parameters, quality, text }
     }
 
-    fn is_json(&self) -> bool {
-        matches!(self.kind, "application/json" | "application/*" | "*/*")
+    /// What the range stands for. All that is offered is offered in JSON too, and JSON comes first for a wildcard.
+    fn format(&self) -> Option<Format> {
+        match self.kind {
+            "application/json" | "application/*" | "*/*" => Some(Format::Json),
+            "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
+            _ => None,
+        }
     }
 
     fn parameter(&self, name: &str) -> Option<&'a str> {
@@ -103,53 +153,56 @@ fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
 /// Negotiates for `nodes` and `pods`; `list` says which metadata kind is offered.
 pub fn resource(headers: &HeaderMap, list: bool) -> Result<Shape, NotAcceptable> {
     let metadata = if list { "PartialObjectMetadataList" } else { "PartialObjectMetadata" };
-    choose(headers, |conversion| {
-        let Some((group, version, kind)) = conversion else { return Some(Shape::Object) };
+    choose(headers, |format, range| {
+        let Some((group, version, kind)) = range.conversion() else {
+            return Some(Shape::Object(format, Part::Whole));
+        };
         let version = match (group, version) {
             ("meta.k8s.io", "v1") => MetaVersion::V1,
             ("meta.k8s.io", "v1beta1") => MetaVersion::V1beta1,
             _ => return None,
         };
         match kind {
-            "Table" => Some(Shape::Table(version)),
-            kind if kind == metadata => Some(Shape::Metadata(version)),
+            "Table" if format == Format::Json => Some(Shape::Table(version)),
+            kind if kind == metadata => Some(Shape::Object(format, Part::Metadata(version))),
             _ => None,
         }
     })
 }
 
-/// Negotiates for documents that come in JSON and no conversion.
-pub fn plain(headers: &HeaderMap) -> Result<(), NotAcceptable> {
-    choose(headers, |conversion| conversion.is_none().then_some(()))
+/// Negotiates for documents that come in no conversion.
+pub fn plain(headers: &HeaderMap) -> Result<Format, NotAcceptable> {
+    choose(headers, |format, range| range.conversion().is_none().then_some(format))
 }
 
-/// Negotiates for `/apis`: the aggregated document with the content type to echo, or `None` for the legacy one.
-pub fn discovery(headers: &HeaderMap) -> Result<Option<String>, NotAcceptable> {
-    let mut failed = NotAcceptable::Type;
-    for range in ranges(headers).into_iter().filter(Range::is_json) {
-        match range.conversion() {
-            None => return Ok(None),
-            Some(("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList")) => {
-                return Ok(Some(
-                    range
-                        .text
-                        .replace("*/*", "application/json")
-                        .replace("application/*", "application/json"),
-                ));
-            }
-            Some(_) => failed = NotAcceptable::Conversion,
+/// Negotiates for a `Status`. A failure is told in any case: in JSON to a client that accepts nothing that is written
+/// here, or no `Status`.
+pub fn status(headers: &HeaderMap) -> Format {
+    plain(headers).unwrap_or(Format::Json)
+}
+
+/// Negotiates for `/apis`. The aggregated document comes in JSON alone.
+pub fn discovery(headers: &HeaderMap) -> Result<Groups, NotAcceptable> {
+    let aggregated = Some(("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"));
+    choose(headers, |format, range| match range.conversion() {
+        None => Some(Groups::Legacy(format)),
+        conversion if conversion == aggregated && format == Format::Json => {
+            let json = format.media_type();
+            Some(Groups::Aggregated(range.text.replace("*/*", json).replace("application/*", json)))
         }
-    }
-    Err(failed)
+        Some(_) => None,
+    })
 }
 
+/// The first offer, in the client's order.
 fn choose<T>(
     headers: &HeaderMap,
-    offer: impl Fn(Option<(&str, &str, &str)>) -> Option<T>,
+    offer: impl Fn(Format, &Range<'_>) -> Option<T>,
 ) -> Result<T, NotAcceptable> {
     let mut failed = NotAcceptable::Type;
-    for range in ranges(headers).iter().filter(|range| range.is_json()) {
-        if let Some(chosen) = offer(range.conversion()) {
+    for range in ranges(headers) {
+        let Some(format) = range.format() else { continue };
+        if let Some(chosen) = offer(format, &range) {
             return Ok(chosen);
         }
         failed = NotAcceptable::Conversion;
@@ -168,63 +221,85 @@ mod tests {
     }
 
     const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    const PROTOBUF_TABLE: &str = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
 
     #[test]
     fn resources() {
+        use Format::{Json, Protobuf};
         use MetaVersion::{V1, V1beta1};
+        let whole = |format| Ok(Shape::Object(format, Part::Whole));
+        let metadata = |format, version| Ok(Shape::Object(format, Part::Metadata(version)));
         for (header, expected) in [
-            ("", Ok(Shape::Object)),
-            ("*/*", Ok(Shape::Object)),
-            ("text/html,*/*", Ok(Shape::Object)),
-            ("application/*", Ok(Shape::Object)),
-            ("application/json", Ok(Shape::Object)),
-            ("application/json;q=0.9,application/cbor;q=1", Ok(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf, */*", Ok(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf,application/json", Ok(Shape::Object)),
+            ("", whole(Json)),
+            ("*/*", whole(Json)),
+            ("text/html,*/*", whole(Json)),
+            ("application/*", whole(Json)),
+            ("application/json", whole(Json)),
+            ("application/json;q=0.9,application/cbor;q=1", whole(Json)),
+            ("application/vnd.kubernetes.protobuf", whole(Protobuf)),
+            ("application/vnd.kubernetes.protobuf, */*", whole(Protobuf)),
+            ("application/vnd.kubernetes.protobuf,application/json", whole(Protobuf)),
+            ("application/json, application/vnd.kubernetes.protobuf", whole(Json)),
+            ("*/*;q=0.1, application/vnd.kubernetes.protobuf;q=0.2", whole(Protobuf)),
+            ("application/vnd.kubernetes.protobuf;q=0.5,application/json", whole(Json)),
+            ("application/vnd.kubernetes.protobuf;q=0, */*", whole(Json)),
             ("application/cbor", Err(NotAcceptable::Type)),
+            ("application/yaml", Err(NotAcceptable::Type)),
             ("application/json;q=0", Err(NotAcceptable::Type)),
             (TABLE, Ok(Shape::Table(V1))),
             (
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io, application/json",
                 Ok(Shape::Table(V1beta1)),
             ),
-            ("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json", Ok(Shape::Object)),
+            ("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json", whole(Json)),
             ("application/json;as=Table;v=v2;g=meta.k8s.io", Err(NotAcceptable::Conversion)),
             ("application/json;as=Nope;v=v1;g=meta.k8s.io", Err(NotAcceptable::Conversion)),
-            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", Err(NotAcceptable::Type)),
-            ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Ok(Shape::Metadata(V1))),
+            (PROTOBUF_TABLE, Err(NotAcceptable::Conversion)),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", whole(Json)),
+            ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", metadata(Json, V1)),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1beta1,\
+                 application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1beta1,application/json",
+                metadata(Protobuf, V1beta1),
+            ),
             ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", Err(NotAcceptable::Conversion)),
         ] {
             assert_eq!(resource(&accept(header), true), expected, "{header}");
         }
         let one = accept("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
-        assert_eq!(resource(&one, false), Ok(Shape::Metadata(V1)));
-        assert_eq!(resource(&HeaderMap::new(), false), Ok(Shape::Object));
+        assert_eq!(resource(&one, false), metadata(Json, V1));
+        assert_eq!(resource(&HeaderMap::new(), false), whole(Json));
     }
 
     #[test]
     fn discovery_documents() {
         let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let aggregated = |text: &str| Ok(Groups::Aggregated(text.to_owned()));
         for (header, expected) in [
-            (v2, Ok(Some(v2.to_owned()))),
+            (v2, aggregated(v2)),
             (
                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer",
-                Ok(Some(format!("{v2};profile=nopeer"))),
+                aggregated(&format!("{v2};profile=nopeer")),
             ),
             (
                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;\
                  g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
-                Ok(Some(v2.to_owned())),
+                aggregated(v2),
             ),
             (
                 "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
-                Ok(None),
+                Ok(Groups::Legacy(Format::Json)),
             ),
             (
                 "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
                 Err(NotAcceptable::Conversion),
             ),
-            ("application/json", Ok(None)),
+            ("application/json", Ok(Groups::Legacy(Format::Json))),
+            ("application/vnd.kubernetes.protobuf, */*", Ok(Groups::Legacy(Format::Protobuf))),
+            (
+                "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                Err(NotAcceptable::Conversion),
+            ),
             ("application/cbor", Err(NotAcceptable::Type)),
         ] {
             assert_eq!(discovery(&accept(header)), expected, "{header}");
@@ -234,6 +309,15 @@ mod tests {
     #[test]
     fn plain_documents_have_no_conversion() {
         assert_eq!(plain(&accept(TABLE)), Err(NotAcceptable::Conversion));
-        assert_eq!(plain(&accept("application/json")), Ok(()));
+        assert_eq!(plain(&accept("application/json")), Ok(Format::Json));
+        assert_eq!(plain(&accept("application/vnd.kubernetes.protobuf,*/*")), Ok(Format::Protobuf));
+    }
+
+    #[test]
+    fn failures_are_told_in_any_case() {
+        assert_eq!(status(&accept("application/vnd.kubernetes.protobuf, */*")), Format::Protobuf);
+        for json in ["", "*/*", "application/cbor", TABLE, PROTOBUF_TABLE] {
+            assert_eq!(status(&accept(json)), Format::Json, "{json}");
+        }
     }
 }

@@ -2,11 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::BytesMut;
-
 use super::{
-    Source, json,
-    object::{self, Object},
+    Source,
+    object::{Numbers, Object},
     query::ListOptions,
     status::{Failure, GROUP},
 };
@@ -71,8 +69,7 @@ impl Object for NodeMetrics {
         self.entry.usage
     }
 
-    fn numbers(&self, out: &mut BytesMut, swap: bool) {
-        json::raw(out, "\"usage\":");
-        object::usage(out, &self.entry.usage, swap);
+    fn numbers(&self) -> Numbers<'_> {
+        Numbers::Usage(&self.entry.usage)
     }
 }

@@ -1,8 +1,5 @@
 //! What nodes and pods have in common when they are answered: metadata, when, how much.
 
-use bytes::BytesMut;
-
-use super::{json, quantity};
 use crate::{
     inventory::Labels,
     units::{Bytes, NanoCores},
@@ -24,21 +21,17 @@ pub trait Object: Send + 'static {
     fn measured(&self) -> &Measured;
     /// The whole object's usage: a pod's is the sum over its containers.
     fn total(&self) -> Usage;
-    /// Appends what follows the window: `"usage":{…}` or `"containers":[…]`.
-    fn numbers(&self, out: &mut BytesMut, swap: bool);
+    /// What was measured, in the parts in which it is served.
+    fn numbers(&self) -> Numbers<'_>;
 }
 
-/// Appends `{"cpu":"…","memory":"…"}`, with `swap` where that is asked for and known.
-pub fn usage(out: &mut BytesMut, usage: &Usage, swap: bool) {
-    json::raw(out, "{\"cpu\":\"");
-    quantity::cpu(out, usage.cpu);
-    json::raw(out, "\",\"memory\":\"");
-    quantity::memory(out, usage.memory);
-    if let Some(bytes) = usage.swap.filter(|_| swap) {
-        json::raw(out, "\",\"swap\":\"");
-        quantity::memory(out, bytes);
-    }
-    json::raw(out, "\"}");
+/// What follows the window: `usage` of a node, `containers` of a pod.
+#[derive(Debug, Clone, Copy)]
+pub enum Numbers<'a> {
+    /// The one usage.
+    Usage(&'a Usage),
+    /// Names and usages, in serving order.
+    Containers(&'a [(Box<str>, Usage)]),
 }
 
 /// The sum of usages; swap is known where any part's is.

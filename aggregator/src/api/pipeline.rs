@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use super::{
     Api, Body, Gate,
     metrics::Request as Labels,
-    quantity,
+    negotiate, quantity,
     query::Query,
     request::{self, Route},
     respond::Refusal,
@@ -24,6 +24,7 @@ impl<G: Gate> Api<G> {
         let began = (self.settings.now)().instant;
         let (mut head, _) = request.into_parts();
         let audit = audit_id(&head.headers);
+        let format = negotiate::status(&head.headers);
         let peer = head.extensions.remove::<PeerCertificates>().unwrap_or_default();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let parsed = request::parse(&head.method, head.uri.path(), &query);
@@ -47,7 +48,7 @@ impl<G: Gate> Api<G> {
                     .unwrap_or_else(|_| Err(Failure::timeout().into()))
             }
         };
-        let mut response = answered.unwrap_or_else(Refusal::into_response);
+        let mut response = answered.unwrap_or_else(|refusal| refusal.into_response(format));
 
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit);

@@ -6,11 +6,9 @@ use std::{
     time::Instant,
 };
 
-use bytes::BytesMut;
-
 use super::{
-    Source, json,
-    object::{self, Object},
+    Source,
+    object::{self, Numbers, Object},
     query::ListOptions,
     status::{Failure, GROUP},
 };
@@ -92,15 +90,7 @@ impl Object for PodMetrics {
         object::sum(self.entry.containers.iter().map(|(_, usage)| usage))
     }
 
-    fn numbers(&self, out: &mut BytesMut, swap: bool) {
-        json::raw(out, "\"containers\":[");
-        for (index, (name, usage)) in self.entry.containers.iter().enumerate() {
-            json::raw(out, if index == 0 { "{\"name\":" } else { ",{\"name\":" });
-            json::string(out, name);
-            json::raw(out, ",\"usage\":");
-            object::usage(out, usage, swap);
-            json::raw(out, "}");
-        }
-        json::raw(out, "]");
+    fn numbers(&self) -> Numbers<'_> {
+        Numbers::Containers(&self.entry.containers)
     }
 }

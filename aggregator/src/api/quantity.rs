@@ -1,5 +1,5 @@
 //! Numbers, durations and instants as Kubernetes writes them, appended to a byte buffer without allocating. Pure: knows
-//! neither JSON nor the objects that hold them.
+//! neither the formats nor the objects that hold them.
 //!
 //! The canonical forms are those of `resource.Quantity` (kubernetes/apimachinery, `pkg/api/resource/quantity.go`) and
 //! of Go's `time.Duration.String`.
@@ -20,39 +20,58 @@ const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 /// Quantities are signed 64-bit in Kubernetes; above that a value is stated as this maximum.
 const MAX: u64 = i64::MAX.cast_unsigned();
 
-/// Appends CPU use in DecimalSI: `250m`, `1234624492n`, `1`.
-pub fn cpu(out: &mut BytesMut, value: NanoCores) {
-    decimal(out, value.0, 0);
+/// A number in its canonical form: its text is `number` followed by `suffix`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantity {
+    number: u64,
+    suffix: &'static str,
 }
 
-/// Appends an amount of memory in BinarySI: `50Mi`, `10485761`; below 1024 in DecimalSI (1000 is `1k`).
-pub fn memory(out: &mut BytesMut, value: Bytes) {
+impl Quantity {
+    /// Appends its text.
+    pub fn write(&self, out: &mut BytesMut) {
+        integer(out, self.number);
+        out.extend_from_slice(self.suffix.as_bytes());
+    }
+
+    /// The length of its text.
+    pub fn length(&self) -> usize {
+        let digits = self.number.checked_ilog10().map_or(1, |log| log as usize + 1);
+        digits + self.suffix.len()
+    }
+}
+
+/// CPU use in DecimalSI: `250m`, `1234624492n`, `1`.
+pub fn cpu(value: NanoCores) -> Quantity {
+    decimal(value.0, 0)
+}
+
+/// An amount of memory in BinarySI: `50Mi`, `10485761`; below 1024 in DecimalSI (1000 is `1k`).
+pub fn memory(value: Bytes) -> Quantity {
     let mut number = value.0.min(MAX);
     if number < 1024 {
-        return decimal(out, number, ONES);
+        return decimal(number, ONES);
     }
     let mut suffix = 0;
     while number.is_multiple_of(1024) {
         number /= 1024;
         suffix += 1;
     }
-    integer(out, number);
-    out.extend_from_slice(BINARY.get(suffix).copied().unwrap_or_default().as_bytes());
+    Quantity { number, suffix: BINARY.get(suffix).copied().unwrap_or_default() }
 }
 
 /// The shortest mantissa with an exponent that is a multiple of three: dividing by 1000 while nothing is lost comes to
 /// the same as stripping all zeros and putting one or two back.
-fn decimal(out: &mut BytesMut, number: u64, mut suffix: usize) {
+fn decimal(number: u64, mut suffix: usize) -> Quantity {
     let mut number = number.min(MAX);
     if number == 0 {
-        return out.extend_from_slice(b"0");
+        return Quantity { number, suffix: "" };
     }
     while number.is_multiple_of(1000) && suffix + 1 < DECIMAL.len() {
         number /= 1000;
         suffix += 1;
     }
-    integer(out, number);
-    out.extend_from_slice(DECIMAL.get(suffix).copied().unwrap_or_default().as_bytes());
+    Quantity { number, suffix: DECIMAL.get(suffix).copied().unwrap_or_default() }
 }
 
 /// Appends a duration as Go prints it: `14.998s`, `1m0s`, `500ms`, `0s`.
@@ -171,6 +190,13 @@ mod tests {
         String::from_utf8(out.to_vec()).unwrap()
     }
 
+    /// A quantity's text, which has the length that was said before.
+    fn written(quantity: Quantity) -> String {
+        let text = text(|out| quantity.write(out));
+        assert_eq!(text.len(), quantity.length(), "{text}");
+        text
+    }
+
     #[test]
     fn cpu_is_decimal_si() {
         for (nanos, expected) in [
@@ -186,7 +212,7 @@ mod tests {
             (9_000_000_000_000_000_000, "9G"),
             (u64::MAX, "9223372036854775807n"),
         ] {
-            assert_eq!(text(|out| cpu(out, NanoCores(nanos))), expected, "{nanos}");
+            assert_eq!(written(cpu(NanoCores(nanos))), expected, "{nanos}");
         }
     }
 
@@ -205,7 +231,7 @@ mod tests {
             (1 << 62, "4Ei"),
             (u64::MAX, "9223372036854775807"),
         ] {
-            assert_eq!(text(|out| memory(out, Bytes(bytes))), expected, "{bytes}");
+            assert_eq!(written(memory(Bytes(bytes))), expected, "{bytes}");
         }
     }
 
@@ -284,13 +310,13 @@ mod tests {
         #[test]
         fn nothing_is_lost_on_the_way(mantissa in 0..=MAX, zeros in 0_u32..19) {
             let number = mantissa / 10_u64.pow(zeros) * 10_u64.pow(zeros);
-            let cpu_text = text(|out| cpu(out, NanoCores(number)));
+            let cpu_text = written(cpu(NanoCores(number)));
             prop_assert_eq!(read(&cpu_text), u128::from(number));
             prop_assert!(!cpu_text.contains("000") || !cpu_text.trim_end_matches(char::is_alphabetic).ends_with("000"));
 
             let shift = zeros * 3;
             let bytes = (mantissa >> shift) << shift;
-            let memory_text = text(|out| memory(out, Bytes(bytes)));
+            let memory_text = written(memory(Bytes(bytes)));
             prop_assert_eq!(read(&memory_text), u128::from(bytes) * 1_000_000_000);
         }
 

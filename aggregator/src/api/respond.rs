@@ -6,10 +6,10 @@ use prometheus_client::encoding::text;
 
 use super::{
     Api, Body, Gate,
-    discovery::Version,
+    discovery::{Document, Version},
     encode::Encoder,
     json,
-    negotiate::{self, NotAcceptable, Shape},
+    negotiate::{self, Format, Groups, Shape},
     nodes::NodeMetrics,
     object::Object,
     pods::PodMetrics,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::health;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: HeaderValue = content_type(Format::Json);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// What `/` lists.
@@ -58,10 +58,11 @@ impl From<Failure> for Refusal {
 }
 
 impl Refusal {
-    pub(super) fn into_response(self) -> Response<Body> {
+    /// The answer; a `Status` in that format.
+    pub(super) fn into_response(self, format: Format) -> Response<Body> {
         match self {
             Self::Status(failure) => {
-                let mut response = of_type(JSON, failure.json().freeze());
+                let mut response = of_type(content_type(format), failure.encode(format));
                 *response.status_mut() = failure.code;
                 if failure.nosniff {
                     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
@@ -99,7 +100,7 @@ impl<G: Gate> Api<G> {
         match route {
             Route::Groups => self.groups(headers),
             Route::Group => document(headers, &self.documents.group),
-            Route::Resources(version) => document(headers, &self.documents.resources(*version)),
+            Route::Resources(version) => document(headers, self.documents.resources(*version)),
             Route::Nodes(version, None) => {
                 let encoder = self.encoder(*version, headers, query, true)?;
                 Ok(list(&encoder, NodeMetrics::list(&self.source, &query.list_options("nodes")?, now)))
@@ -111,11 +112,11 @@ impl<G: Gate> Api<G> {
             }
             Route::Nodes(version, Some(name)) => {
                 let encoder = self.encoder(*version, headers, query, false)?;
-                Ok(of_type(JSON, encoder.one(NodeMetrics::get(&self.source, name, now)?)))
+                Ok(one(&encoder, NodeMetrics::get(&self.source, name, now)?))
             }
             Route::Pod(version, namespace, name) => {
                 let encoder = self.encoder(*version, headers, query, false)?;
-                Ok(of_type(JSON, encoder.one(PodMetrics::get(&self.source, namespace, name, now)?)))
+                Ok(one(&encoder, PodMetrics::get(&self.source, namespace, name, now)?))
             }
             Route::Health(path) => self.health(path, query),
             Route::Metrics => self.exposition(),
@@ -136,7 +137,7 @@ impl<G: Gate> Api<G> {
         let shape = negotiate::resource(headers, list).map_err(Failure::not_acceptable)?;
         let include = match shape {
             Shape::Table(_) => Include::parse(query.get("includeObject").unwrap_or_default())?,
-            Shape::Object | Shape::Metadata(_) => Include::default(),
+            Shape::Object(..) => Include::default(),
         };
         let created = (self.settings.now)().real;
         Ok(Encoder { version, shape, include, created, swap: self.settings.swap })
@@ -145,8 +146,8 @@ impl<G: Gate> Api<G> {
     fn groups(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
         let negotiated = negotiate::discovery(headers).map_err(Failure::not_acceptable)?;
         let mut response = match negotiated {
-            None => of_type(JSON, self.documents.groups.clone()),
-            Some(kind) => {
+            Groups::Legacy(format) => of_type(content_type(format), self.documents.groups.get(format)),
+            Groups::Aggregated(kind) => {
                 let etag = HeaderValue::try_from(&*self.documents.etag)
                     .map_err(|error| Refusal::Internal(format!("Internal Server Error: {error}")))?;
                 let mut response = if headers.get(header::IF_NONE_MATCH) == Some(&etag) {
@@ -186,15 +187,23 @@ impl<G: Gate> Api<G> {
     }
 }
 
+fn one<T: Object>(encoder: &Encoder, object: T) -> Response<Body> {
+    of_type(content_type(encoder.shape.format()), encoder.one(object))
+}
+
 fn list<T: Object>(encoder: &Encoder, objects: Vec<T>) -> Response<Body> {
     let mut response = Response::new(Body::frames(encoder.list(objects)));
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type(encoder.shape.format()));
     response
 }
 
-fn document(headers: &HeaderMap, document: &Bytes) -> Result<Response<Body>, Refusal> {
-    negotiate::plain(headers).map_err(|why: NotAcceptable| Failure::not_acceptable(why))?;
-    Ok(of_type(JSON, document.clone()))
+fn document(headers: &HeaderMap, document: &Document) -> Result<Response<Body>, Refusal> {
+    let format = negotiate::plain(headers).map_err(Failure::not_acceptable)?;
+    Ok(of_type(content_type(format), document.get(format)))
+}
+
+const fn content_type(format: Format) -> HeaderValue {
+    HeaderValue::from_static(format.media_type())
 }
 
 fn of_type(kind: HeaderValue, body: impl Into<Bytes>) -> Response<Body> {

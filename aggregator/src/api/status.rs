@@ -1,11 +1,12 @@
 //! Error answers: `Status` objects with the texts that clients know, and the few plain ones.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
 use super::{
     json,
-    negotiate::{self, NotAcceptable},
+    negotiate::{self, Format, NotAcceptable},
+    protobuf::{self, Fields, ListMeta, Message},
     quantity,
 };
 use crate::auth::{Attributes, User};
@@ -176,8 +177,15 @@ impl Failure {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message, Some(Details::default()))
     }
 
-    /// The `Status` in JSON, with the newline at its end.
-    pub fn json(&self) -> BytesMut {
+    /// The `Status` as a document.
+    pub fn encode(&self, format: Format) -> Bytes {
+        match format {
+            Format::Json => self.json().freeze(),
+            Format::Protobuf => protobuf::document("v1", "Status", self),
+        }
+    }
+
+    fn json(&self) -> BytesMut {
         let mut out = BytesMut::with_capacity(256);
         json::raw(
             &mut out,
@@ -224,5 +232,37 @@ impl Details {
             }
             json::raw(out, "]");
         }
+    }
+}
+
+impl Message for Failure {
+    fn fields(&self, to: &mut impl Fields) {
+        to.message(1, &ListMeta);
+        to.text(2, "Failure");
+        to.text(3, &self.message);
+        to.text(4, self.reason);
+        if let Some(details) = &self.details {
+            to.message(5, &**details);
+        }
+        to.number(6, self.code.as_u16().into());
+    }
+}
+
+impl Message for Details {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, &self.name);
+        to.text(2, &self.group);
+        to.text(3, &self.kind);
+        for cause in &self.causes {
+            to.message(4, cause);
+        }
+    }
+}
+
+impl Message for Cause {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.reason);
+        to.text(2, &self.message);
+        to.text(3, self.field);
     }
 }

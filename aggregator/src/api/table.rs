@@ -70,12 +70,12 @@ pub fn cells<T: Object>(out: &mut BytesMut, object: &T, swap: bool) {
     json::raw(out, "{\"cells\":[");
     json::string(out, object.name());
     json::raw(out, ",\"");
-    quantity::cpu(out, total.cpu);
+    quantity::cpu(total.cpu).write(out);
     json::raw(out, "\",\"");
-    quantity::memory(out, total.memory);
+    quantity::memory(total.memory).write(out);
     if swap {
         json::raw(out, "\",\"");
-        quantity::memory(out, total.swap.unwrap_or_default());
+        quantity::memory(total.swap.unwrap_or_default()).write(out);
     }
     json::raw(out, "\",\"");
     quantity::duration(out, object.measured().window);

@@ -1,10 +1,15 @@
 //! Discovery: the documents that say what is served, legacy and aggregated. They depend on nothing that may be missing
 //! at start: kube-apiserver's availability check reads them before any agent is there.
 
+mod messages;
+
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA512, digest};
 use bytes::Bytes;
+use messages::{ApiGroup, ApiGroupList, ApiResourceList};
+
+use super::{negotiate::Format, protobuf};
 
 /// The versions of `metrics.k8s.io`, preferred first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,14 +46,31 @@ impl Version {
     }
 }
 
+/// A document in every format.
+#[derive(Debug, Clone)]
+pub struct Document {
+    json: Bytes,
+    protobuf: Bytes,
+}
+
+impl Document {
+    /// Its bytes.
+    pub fn get(&self, format: Format) -> Bytes {
+        match format {
+            Format::Json => self.json.clone(),
+            Format::Protobuf => self.protobuf.clone(),
+        }
+    }
+}
+
 /// The documents, made once.
 #[derive(Debug, Clone)]
 pub struct Documents {
     /// `/apis`, APIGroupList: without `apiVersion`, as Kubernetes writes it.
-    pub groups: Bytes,
+    pub groups: Document,
     /// `/apis/metrics.k8s.io`, APIGroup.
-    pub group: Bytes,
-    resources: [Bytes; 2],
+    pub group: Document,
+    resources: [Document; 2],
     /// `/apis` as APIGroupDiscoveryList of `apidiscovery.k8s.io/v2`.
     pub aggregated: Bytes,
     /// The aggregated document's ETag: upper-case SHA-512 in quotes, equal for equal content.
@@ -70,9 +92,16 @@ impl Documents {
             let _ = write!(etag, "{byte:02X}");
         }
         etag.push('"');
+        let message = ApiGroup { address: format!(":{port}") };
         Self {
-            groups: format!("{{\"kind\":\"APIGroupList\",\"groups\":[{{{group}}}]}}\n").into(),
-            group: format!("{{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\",{group}}}\n").into(),
+            groups: Document {
+                json: format!("{{\"kind\":\"APIGroupList\",\"groups\":[{{{group}}}]}}\n").into(),
+                protobuf: protobuf::document("", "APIGroupList", &ApiGroupList(&message)),
+            },
+            group: Document {
+                json: format!("{{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\",{group}}}\n").into(),
+                protobuf: protobuf::document("v1", "APIGroup", &message),
+            },
             resources: Version::ALL.map(resources),
             aggregated: aggregated.into(),
             etag,
@@ -80,17 +109,17 @@ impl Documents {
     }
 
     /// `/apis/metrics.k8s.io/V`, APIResourceList.
-    pub fn resources(&self, version: Version) -> Bytes {
+    pub fn resources(&self, version: Version) -> &Document {
         let [v1, v1beta1] = &self.resources;
         match version {
-            Version::V1 => v1.clone(),
-            Version::V1beta1 => v1beta1.clone(),
+            Version::V1 => v1,
+            Version::V1beta1 => v1beta1,
         }
     }
 }
 
-fn resources(version: Version) -> Bytes {
-    format!(
+fn resources(version: Version) -> Document {
+    let json = format!(
         concat!(
             r#"{{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"metrics.k8s.io/{}","resources":["#,
             r#"{{"name":"nodes","singularName":"","namespaced":false,"kind":"NodeMetrics","verbs":["get","list"]}},"#,
@@ -98,8 +127,11 @@ fn resources(version: Version) -> Bytes {
             "\n"
         ),
         version.name()
-    )
-    .into()
+    );
+    Document {
+        json: json.into(),
+        protobuf: protobuf::document("v1", "APIResourceList", &ApiResourceList(version)),
+    }
 }
 
 fn aggregated() -> String {
@@ -131,8 +163,8 @@ mod tests {
 
     use super::*;
 
-    fn value(bytes: &Bytes) -> Value {
-        serde_json::from_slice(bytes).unwrap()
+    fn value(document: &Document) -> Value {
+        serde_json::from_slice(&document.get(Format::Json)).unwrap()
     }
 
     #[test]
@@ -154,7 +186,7 @@ mod tests {
         assert_eq!(value(&documents.group), expected);
         for version in Version::ALL {
             assert_eq!(
-                value(&documents.resources(version)),
+                value(documents.resources(version)),
                 json!({
                     "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version.api_version(),
                     "resources": [
@@ -180,7 +212,7 @@ mod tests {
         };
         let documents = Documents::new(1);
         assert_eq!(
-            value(&documents.aggregated),
+            serde_json::from_slice::<Value>(&documents.aggregated).unwrap(),
             json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
                    "items": [{"metadata": {"name": "metrics.k8s.io"}, "versions": [version("v1"), version("v1beta1")]}]})
         );

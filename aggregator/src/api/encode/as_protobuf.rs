@@ -1,0 +1,175 @@
+//! Objects and lists as the messages of Kubernetes' `generated.proto` files. The two versions of `metrics.k8s.io` have the
+//! same messages: only the envelope names the version.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Around, Encoder, frames};
+use crate::{
+    api::{
+        negotiate::Part,
+        object::{Numbers, Object},
+        protobuf::{self, Fields, ListMeta, Message},
+        quantity::{self, Quantity},
+    },
+    units::RealTime,
+    view::Usage,
+};
+
+const LIST_META: u8 = 1;
+const ITEMS: u8 = 2;
+
+/// One object as a document.
+pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
+    let (api_version, kind) = match part {
+        Part::Whole => (encoder.version.api_version(), T::KIND),
+        Part::Metadata(version) => (version.api_version(), "PartialObjectMetadata"),
+    };
+    protobuf::document(api_version, kind, &Item { encoder, part, object })
+}
+
+/// A list as a document, frame by frame. The envelope states the length of all: the objects are measured first.
+pub fn list<T: Object>(
+    encoder: &Encoder,
+    part: Part,
+    objects: Vec<T>,
+) -> impl Iterator<Item = Bytes> + Send + use<T> {
+    let list_kind;
+    let (api_version, kind) = match part {
+        Part::Whole => {
+            list_kind = format!("{}List", T::KIND);
+            (encoder.version.api_version(), &*list_kind)
+        }
+        Part::Metadata(version) => (version.api_version(), "PartialObjectMetadataList"),
+    };
+    let items = objects.iter().map(|object| Item { encoder, part, object }.length());
+    let length =
+        protobuf::delimited_length(ListMeta.length()) + items.map(protobuf::delimited_length).sum::<usize>();
+    let mut head = BytesMut::with_capacity(length.min(super::FRAME + 4096) + 128);
+    protobuf::open(&mut head, api_version, kind, length);
+    head.message(LIST_META, &ListMeta);
+    let encoder = encoder.clone();
+    let around = Around { head, separator: b"", tail: &protobuf::TAIL };
+    frames(around, objects, move |out, object: &T| {
+        out.message(ITEMS, &Item { encoder: &encoder, part, object });
+    })
+}
+
+/// NodeMetrics, PodMetrics or PartialObjectMetadata.
+struct Item<'a, T> {
+    encoder: &'a Encoder,
+    part: Part,
+    object: &'a T,
+}
+
+impl<T: Object> Message for Item<'_, T> {
+    fn fields(&self, to: &mut impl Fields) {
+        let Self { encoder, part, object } = *self;
+        to.message(1, &ObjectMeta { created: encoder.created, object });
+        if part != Part::Whole {
+            return;
+        }
+        to.message(2, &Time(object.measured().timestamp));
+        to.message(3, &Window(object.measured().window));
+        match object.numbers() {
+            Numbers::Usage(usage) => usage_entries(to, 4, usage, encoder.swap),
+            Numbers::Containers(containers) => {
+                for (name, usage) in containers {
+                    to.message(4, &ContainerMetrics { name, usage, swap: encoder.swap });
+                }
+            }
+        }
+    }
+}
+
+struct ObjectMeta<'a, T> {
+    created: RealTime,
+    object: &'a T,
+}
+
+impl<T: Object> Message for ObjectMeta<'_, T> {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.object.name());
+        if !self.object.namespace().is_empty() {
+            to.text(3, self.object.namespace());
+        }
+        to.message(8, &Time(self.created));
+        for (key, value) in self.object.labels() {
+            to.message(11, &Label { key, value });
+        }
+    }
+}
+
+/// An entry of the map of labels.
+struct Label<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+impl Message for Label<'_> {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.key);
+        to.text(2, self.value);
+    }
+}
+
+/// An instant, cut to whole seconds.
+struct Time(RealTime);
+
+impl Message for Time {
+    fn fields(&self, to: &mut impl Fields) {
+        to.number(1, self.0.0 / 1_000_000_000);
+        to.number(2, 0);
+    }
+}
+
+/// A duration in nanoseconds.
+struct Window(Duration);
+
+impl Message for Window {
+    fn fields(&self, to: &mut impl Fields) {
+        to.number(1, i64::try_from(self.0.as_nanos()).unwrap_or(i64::MAX).cast_unsigned());
+    }
+}
+
+struct ContainerMetrics<'a> {
+    name: &'a str,
+    usage: &'a Usage,
+    swap: bool,
+}
+
+impl Message for ContainerMetrics<'_> {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.name);
+        usage_entries(to, 2, self.usage, self.swap);
+    }
+}
+
+/// The map of usage, sorted by key; `swap` where that is asked for and known.
+fn usage_entries(to: &mut impl Fields, field: u8, usage: &Usage, swap: bool) {
+    to.message(field, &Resource { key: "cpu", quantity: quantity::cpu(usage.cpu) });
+    to.message(field, &Resource { key: "memory", quantity: quantity::memory(usage.memory) });
+    if let Some(bytes) = usage.swap.filter(|_| swap) {
+        to.message(field, &Resource { key: "swap", quantity: quantity::memory(bytes) });
+    }
+}
+
+/// An entry of the map of usage.
+struct Resource {
+    key: &'static str,
+    quantity: Quantity,
+}
+
+impl Message for Resource {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.key);
+        to.message(2, &self.quantity);
+    }
+}
+
+impl Message for Quantity {
+    fn fields(&self, to: &mut impl Fields) {
+        to.delimited(1, self.length(), |out| self.write(out));
+    }
+}

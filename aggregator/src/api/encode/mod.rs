@@ -1,0 +1,91 @@
+//! Objects and lists as bytes, in the format and shape that were negotiated. What is served is decided before; here it is
+//! only written, lists in frames of bounded size.
+
+mod as_json;
+mod as_protobuf;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    discovery::Version,
+    negotiate::{Format, Shape},
+    object::Object,
+    table::Include,
+};
+use crate::units::RealTime;
+
+/// A frame is closed once it holds this much: large enough to be worth a write, small enough to hold by the hundred.
+const FRAME: usize = 64 * 1024;
+
+/// How objects are written: the same for all of an answer.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    /// The version that was asked for.
+    pub version: Version,
+    /// The shape that was negotiated.
+    pub shape: Shape,
+    /// What rows of a Table carry.
+    pub include: Include,
+    /// The instant of the request: `creationTimestamp`.
+    pub created: RealTime,
+    /// Serve swap too.
+    pub swap: bool,
+}
+
+impl Encoder {
+    /// One object.
+    pub fn one<T: Object>(&self, object: T) -> Bytes {
+        match self.shape {
+            Shape::Table(version) => as_json::table(self, version, vec![object])
+                .fold(BytesMut::new(), |mut out, frame| {
+                    out.extend_from_slice(&frame);
+                    out
+                })
+                .freeze(),
+            Shape::Object(Format::Json, part) => as_json::one(self, part, &object),
+            Shape::Object(Format::Protobuf, part) => as_protobuf::one(self, part, &object),
+        }
+    }
+
+    /// A list, frame by frame.
+    pub fn list<T: Object>(&self, objects: Vec<T>) -> Box<dyn Iterator<Item = Bytes> + Send> {
+        match self.shape {
+            Shape::Table(version) => Box::new(as_json::table(self, version, objects)),
+            Shape::Object(Format::Json, part) => as_json::list(self, part, objects),
+            Shape::Object(Format::Protobuf, part) => Box::new(as_protobuf::list(self, part, objects)),
+        }
+    }
+}
+
+/// What stands around the objects of a list.
+struct Around {
+    head: BytesMut,
+    separator: &'static [u8],
+    tail: &'static [u8],
+}
+
+/// `around` with the objects in it, in frames of about [`FRAME`] bytes.
+fn frames<T: Object>(
+    around: Around,
+    objects: Vec<T>,
+    mut write: impl FnMut(&mut BytesMut, &T) + Send,
+) -> impl Iterator<Item = Bytes> + Send {
+    let mut objects = objects.into_iter();
+    let mut pending = Some(around.head);
+    let mut separator: &[u8] = b"";
+    std::iter::from_fn(move || {
+        let mut out = pending.take()?;
+        while out.len() < FRAME {
+            let Some(object) = objects.next() else {
+                out.extend_from_slice(around.tail);
+                return Some(out.freeze());
+            };
+            out.extend_from_slice(separator);
+            separator = around.separator;
+            write(&mut out, &object);
+        }
+        // Room for the object that crosses the line, so that a frame is allocated once.
+        pending = Some(BytesMut::with_capacity(FRAME + 4096));
+        Some(out.freeze())
+    })
+}

@@ -1,0 +1,166 @@
+//! Protocol buffers by hand. A [`Message`] names its fields once; its length and its bytes both come from that one list,
+//! so that they cannot differ, and nothing is allocated to know a length before the bytes.
+
+use bytes::{Bytes, BytesMut};
+
+/// What every Kubernetes document in protobuf begins with.
+pub const MAGIC: [u8; 4] = *b"k8s\0";
+/// The end of the envelope: `contentEncoding` and `contentType`, both empty.
+pub const TAIL: [u8; 4] = [0x1a, 0, 0x22, 0];
+/// The envelope's field that holds the document.
+const RAW: u8 = 2;
+
+/// A message, as the list of its fields.
+pub trait Message {
+    /// Gives every field to `to`, in the order in which they are to be written. It must do the same each time.
+    fn fields(&self, to: &mut impl Fields);
+
+    /// Its encoded length in bytes, without tag and length prefix.
+    fn length(&self) -> usize {
+        let mut length = Length(0);
+        self.fields(&mut length);
+        length.0
+    }
+}
+
+/// Where fields go: to a buffer, or only to a sum of lengths. Field numbers are below 16: a tag is one byte.
+pub trait Fields {
+    /// A varint; for `bool` 0 or 1.
+    fn number(&mut self, field: u8, value: u64);
+
+    /// A field of known length; `write` appends exactly that many bytes.
+    fn delimited(&mut self, field: u8, length: usize, write: impl FnOnce(&mut BytesMut));
+
+    /// A string, written even when it is empty, as Go's encoder does.
+    fn text(&mut self, field: u8, text: &str) {
+        self.delimited(field, text.len(), |out| out.extend_from_slice(text.as_bytes()));
+    }
+
+    /// A message.
+    fn message(&mut self, field: u8, message: &impl Message) {
+        self.delimited(field, message.length(), |out| message.fields(out));
+    }
+}
+
+/// The length of what it was given.
+struct Length(usize);
+
+impl Fields for Length {
+    fn number(&mut self, _: u8, value: u64) {
+        self.0 += 1 + varint_length(value);
+    }
+
+    fn delimited(&mut self, _: u8, length: usize, _: impl FnOnce(&mut BytesMut)) {
+        self.0 += delimited_length(length);
+    }
+}
+
+impl Fields for BytesMut {
+    fn number(&mut self, field: u8, value: u64) {
+        self.extend_from_slice(&[field << 3]);
+        varint(self, value);
+    }
+
+    fn delimited(&mut self, field: u8, length: usize, write: impl FnOnce(&mut BytesMut)) {
+        key(self, field, length);
+        write(self);
+    }
+}
+
+/// A document in its envelope.
+pub fn document(api_version: &str, kind: &str, raw: &impl Message) -> Bytes {
+    let mut out = BytesMut::with_capacity(raw.length() + 128);
+    open(&mut out, api_version, kind, raw.length());
+    raw.fields(&mut out);
+    out.extend_from_slice(&TAIL);
+    out.freeze()
+}
+
+/// Appends a document's envelope (`runtime.Unknown`) up to the document itself, which is of this length. [`TAIL`] has
+/// to follow the document.
+pub fn open(out: &mut BytesMut, api_version: &str, kind: &str, length: usize) {
+    out.extend_from_slice(&MAGIC);
+    out.message(1, &TypeMeta { api_version, kind });
+    key(out, RAW, length);
+}
+
+struct TypeMeta<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+}
+
+impl Message for TypeMeta<'_> {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.api_version);
+        to.text(2, self.kind);
+    }
+}
+
+/// `ListMeta`: nothing in it is used, lists are never paged.
+#[derive(Debug, Clone, Copy)]
+pub struct ListMeta;
+
+impl Message for ListMeta {
+    fn fields(&self, _: &mut impl Fields) {}
+}
+
+/// The length of a field that holds `length` bytes, tag and prefix included.
+pub const fn delimited_length(length: usize) -> usize {
+    1 + varint_length(length as u64) + length
+}
+
+fn key(out: &mut BytesMut, field: u8, length: usize) {
+    out.extend_from_slice(&[field << 3 | 2]);
+    varint(out, length as u64);
+}
+
+fn varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.extend_from_slice(&[low_bits(value) | 0x80]);
+        value >>= 7;
+    }
+    out.extend_from_slice(&[low_bits(value)]);
+}
+
+const fn low_bits(value: u64) -> u8 {
+    value.to_le_bytes()[0] & 0x7f
+}
+
+const fn varint_length(value: u64) -> usize {
+    // Seven bits a byte; zero takes one too.
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Number(u64);
+
+    impl Message for Number {
+        fn fields(&self, to: &mut impl Fields) {
+            to.number(6, self.0);
+        }
+    }
+
+    #[test]
+    fn a_document_is_these_bytes() {
+        assert_eq!(
+            document("v1", "K", &Number(404))[..],
+            *b"k8s\0\x0a\x07\x0a\x02v1\x12\x01K\x12\x03\x30\x94\x03\x1a\x00\x22\x00"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_as_long_as_said(bits in 0_u32..64, value in any::<u64>()) {
+            let value = value >> bits;
+            let mut out = BytesMut::new();
+            Number(value).fields(&mut out);
+            prop_assert_eq!(out.len(), Number(value).length());
+            prop_assert_eq!(prost::encoding::decode_varint(&mut &out[1..]).unwrap(), value);
+        }
+    }
+}
