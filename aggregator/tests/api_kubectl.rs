@@ -23,6 +23,7 @@ use waggle_agent::{
 use waggle_stand_in::{Authority, StandIn, TokenSpec};
 
 const POD: &str = "0d6b3f2a-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const AGENT: &str = "11111111-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
 
 /// The aggregator as it ships.
@@ -127,6 +128,23 @@ async fn ok(directory: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Runs kubectl so that it tells what it received: the output, and the content types of the answers from `metrics.k8s.io`.
+async fn told(directory: &Path, args: &[&str]) -> (String, Vec<String>) {
+    let output = kubectl(directory, "admin", &[args, &["-v=8"]].concat()).await;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {log}");
+    let mut kinds = Vec::new();
+    let mut ours = false;
+    for line in log.lines() {
+        if line.contains("GET") && line.contains("https://") {
+            ours = ["/nodes", "/pods"].iter().any(|resource| line.contains(resource))
+                && line.contains("/apis/metrics.k8s.io/");
+        }
+        kinds.extend(line.split_once("Content-Type: ").filter(|_| ours).map(|(_, kind)| kind.to_owned()));
+    }
+    (String::from_utf8_lossy(&output.stdout).into_owned(), kinds)
+}
+
 /// The words of each line below the heading.
 fn rows(table: &str) -> Vec<Vec<&str>> {
     table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
@@ -217,16 +235,22 @@ async fn kubectl_shows_what_the_agent_reports() {
     })
     .await;
 
-    let nodes = ok(path, &["top", "nodes"]).await;
+    let (nodes, kinds) = told(path, &["top", "nodes"]).await;
+    assert_eq!(kinds, [PROTOBUF]);
     assert_eq!(rows(&nodes), [["node-a", "500m", "25%", "512Mi", "50%"]], "{nodes}");
-    let containers = ok(path, &["top", "pods", "-A", "--containers"]).await;
+    let (containers, kinds) = told(path, &["top", "pods", "-A", "--containers"]).await;
+    assert_eq!(kinds, [PROTOBUF]);
     let expected = [["shop", "web-0", "burner", "250m", "8Mi"], ["shop", "web-0", "holder", "0m", "64Mi"]];
     assert_eq!(rows(&containers), expected, "{containers}");
-    let selected =
-        ok(path, &["top", "pods", "-n", "shop", "-l", "app in (web-0)", "--use-protocol-buffers=false"])
-            .await;
+    let (pod, kinds) = told(path, &["top", "pod", "web-0", "-n", "shop"]).await;
+    assert_eq!(kinds, [PROTOBUF]);
+    assert_eq!(rows(&pod), [["web-0", "250m", "72Mi"]], "{pod}");
+    // Other Accept headers: since 1.33 this is `application/vnd.kubernetes.protobuf,application/json`, before it was JSON.
+    let selected = ["top", "pods", "-n", "shop", "-l", "app in (web-0)", "--use-protocol-buffers=false"];
+    let selected = ok(path, &selected).await;
     assert_eq!(rows(&selected), [["web-0", "250m", "72Mi"]], "{selected}");
-    let table = ok(path, &["get", "podmetrics", "-A"]).await;
+    let (table, kinds) = told(path, &["get", "podmetrics", "-A"]).await;
+    assert_eq!(kinds, ["application/json"]);
     assert_eq!(
         table.split_whitespace().take(5).collect::<Vec<_>>(),
         ["NAMESPACE", "NAME", "CPU", "MEMORY", "WINDOW"]
