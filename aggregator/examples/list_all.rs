@@ -89,9 +89,11 @@ async fn main() -> std::io::Result<()> {
     let registry = Arc::new(RwLock::new(Registry::default()));
     let api = Api::new(Open, source, Arc::new(Open), registry, 0, Settings::default());
     let mut out = std::io::stdout().lock();
-    for (what, accept) in
-        [("JSON", "application/json"), ("Table", "application/json;as=Table;v=v1;g=meta.k8s.io")]
-    {
+    for (what, accept) in [
+        ("JSON", "application/json"),
+        ("protobuf", "application/vnd.kubernetes.protobuf"),
+        ("Table", "application/json;as=Table;v=v1;g=meta.k8s.io"),
+    ] {
         let mut times = Vec::new();
         let mut bytes = 0;
         for _ in 0..ROUNDS {
