@@ -57,8 +57,7 @@ impl Fields for Length {
 
 impl Fields for BytesMut {
     fn number(&mut self, field: u8, value: u64) {
-        self.extend_from_slice(&[field << 3]);
-        varint(self, value);
+        tagged(self, field << 3, value);
     }
 
     fn delimited(&mut self, field: u8, length: usize, write: impl FnOnce(&mut BytesMut)) {
@@ -110,16 +109,26 @@ pub const fn delimited_length(length: usize) -> usize {
 }
 
 fn key(out: &mut BytesMut, field: u8, length: usize) {
-    out.extend_from_slice(&[field << 3 | 2]);
-    varint(out, length as u64);
+    tagged(out, field << 3 | 2, length as u64);
 }
 
-fn varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.extend_from_slice(&[low_bits(value) | 0x80]);
-        value >>= 7;
+/// Appends a tag and a varint, in one piece: nearly all of a list's fields are short.
+fn tagged(out: &mut BytesMut, tag: u8, mut value: u64) {
+    if value < 0x80 {
+        return out.extend_from_slice(&[tag, low_bits(value)]);
     }
-    out.extend_from_slice(&[low_bits(value)]);
+    let mut bytes = [tag; 11];
+    let mut used = 1;
+    for byte in bytes.iter_mut().skip(1) {
+        used += 1;
+        *byte = low_bits(value);
+        value >>= 7;
+        if value == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    out.extend_from_slice(bytes.get(..used).unwrap_or_default());
 }
 
 const fn low_bits(value: u64) -> u8 {

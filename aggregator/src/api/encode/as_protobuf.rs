@@ -43,16 +43,19 @@ pub fn list<T: Object>(
         }
         Part::Metadata(version) => (version.api_version(), "PartialObjectMetadataList"),
     };
-    let items = objects.iter().map(|object| Item { encoder, part, object }.length());
-    let length =
-        protobuf::delimited_length(ListMeta.length()) + items.map(protobuf::delimited_length).sum::<usize>();
+    let lengths: Vec<_> = objects.iter().map(|object| Item { encoder, part, object }.length()).collect();
+    let length = protobuf::delimited_length(ListMeta.length())
+        + lengths.iter().copied().map(protobuf::delimited_length).sum::<usize>();
     let mut head = BytesMut::with_capacity(length.min(super::FRAME + 4096) + 128);
     protobuf::open(&mut head, api_version, kind, length);
     head.message(LIST_META, &ListMeta);
     let encoder = encoder.clone();
     let around = Around { head, separator: b"", tail: &protobuf::TAIL };
+    let mut lengths = lengths.into_iter();
     frames(around, objects, move |out, object: &T| {
-        out.message(ITEMS, &Item { encoder: &encoder, part, object });
+        let item = Item { encoder: &encoder, part, object };
+        let length = lengths.next().unwrap_or_else(|| item.length());
+        out.delimited(ITEMS, length, |out| item.fields(out));
     })
 }
 
