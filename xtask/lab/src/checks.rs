@@ -68,7 +68,7 @@ pub async fn all(cluster: &Cluster, pods: &[Pod]) -> Result<Vec<Check>> {
 }
 
 async fn served(cluster: &Cluster, namespace: &str, name: &str) -> Result<Item> {
-    let item = cluster.pod(namespace, name).await?;
+    let item = cluster.central.pod(namespace, name).await?;
     item.with_context(|| format!("nothing is served for {namespace}/{name}"))
 }
 
@@ -153,7 +153,7 @@ async fn fresh_node_item(cluster: &Cluster) -> Result<(i64, Item)> {
     let mut last: Option<Item> = None;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(10) {
-        let item = cluster.node_metrics().await?.context("nothing is served for the node")?;
+        let item = cluster.central.node_metrics().await?.context("nothing is served for the node")?;
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
         if last.as_ref().is_some_and(|last| last.timestamp < item.timestamp) {
             let age = now - i64::try_from(item.timestamp.as_nanosecond())?;

@@ -37,7 +37,7 @@ pub async fn run(paths: &Paths, keep: bool) -> Result<bool> {
     wait_full(&cluster, &pods).await?;
     for command in COMMANDS {
         let args: Vec<&str> = command.split(' ').collect();
-        println!("\n$ kubectl {command}\n{}", cluster.kubectl(&args).await?.trim_end());
+        println!("\n$ kubectl {command}\n{}", cluster.central.kubectl(&args).await?.trim_end());
     }
     println!();
     let found = checks::all(&cluster, &pods).await?;
@@ -49,7 +49,7 @@ pub async fn run(paths: &Paths, keep: bool) -> Result<bool> {
     if keep {
         println!(
             "\nThe cluster stays up until Ctrl-C:\n  export KUBECONFIG={}",
-            cluster.kubeconfig.display()
+            cluster.central.kubeconfig.display()
         );
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     }

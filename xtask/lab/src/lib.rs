@@ -2,6 +2,7 @@
 //! on. Never shipped.
 
 pub mod bench;
+pub mod central;
 pub mod checks;
 pub mod cluster;
 pub mod control;

@@ -59,19 +59,23 @@ async fn a_killed_aggregator_serves_full_windows_three_seconds_after_it_listens(
     cluster.start_pod(&pod).await.unwrap();
     let name = ("default", "steady");
     cluster.wait_pod(name, Duration::from_secs(45), |item| item.window >= FULL_WINDOW).await.unwrap();
-    cluster.kill_aggregator().await.unwrap();
-    assert_eq!(cluster.pod("default", "steady").await.unwrap(), None);
-    cluster.start_aggregator().await.unwrap();
+    cluster.central.kill_aggregator().await.unwrap();
+    assert_eq!(cluster.central.pod("default", "steady").await.unwrap(), None);
+    cluster.central.start_aggregator().await.unwrap();
     let listens = Instant::now();
     // Until it has read how the front proxy proves itself it knows nobody and refuses (a real API server does not ask
     // before it is Ready); a refusal is no value, and the time runs.
     let item = loop {
-        if let Ok(Some(item)) = cluster.pod("default", "steady").await
+        if let Ok(Some(item)) = cluster.central.pod("default", "steady").await
             && item.window >= FULL_WINDOW
         {
             break item;
         }
-        assert!(listens.elapsed() < Duration::from_secs(20), "{:?}", cluster.pod("default", "steady").await);
+        assert!(
+            listens.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            cluster.central.pod("default", "steady").await
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let took = listens.elapsed();
@@ -103,16 +107,18 @@ async fn the_agent_reports_without_capabilities_and_its_last_values_age_out() {
     cluster.node().signal(AGENT, 9).await.unwrap();
     let killed = Instant::now();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let held = cluster.pod("default", "steady").await.unwrap().expect("the last values are gone at once");
+    let held =
+        cluster.central.pod("default", "steady").await.unwrap().expect("the last values are gone at once");
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let still = cluster.pod("default", "steady").await.unwrap().expect("the last values are gone too soon");
+    let still =
+        cluster.central.pod("default", "steady").await.unwrap().expect("the last values are gone too soon");
     assert_eq!(held.timestamp, still.timestamp, "a value without a new sample got a new timestamp");
-    while cluster.pod("default", "steady").await.unwrap().is_some() {
+    while cluster.central.pod("default", "steady").await.unwrap().is_some() {
         assert!(killed.elapsed() < Duration::from_secs(18), "a value older than --max-age is still served");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(killed.elapsed() > Duration::from_secs(12), "gone after {:?}", killed.elapsed());
-    assert_eq!(cluster.node_metrics().await.unwrap(), None);
+    assert_eq!(cluster.central.node_metrics().await.unwrap(), None);
 
     // A new agent: values are back.
     cluster.start_agent().await.unwrap();

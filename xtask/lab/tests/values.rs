@@ -31,7 +31,7 @@ async fn values(kernel: &str, layout: Layout) {
 
     // Under their right names, with what they hold: the late pod, and the container after its restart.
     for (name, container, mib) in [("late", "hold", 24.0), ("restarter", "hold", 16.0)] {
-        let item = cluster.pod("default", name).await.unwrap().unwrap();
+        let item = cluster.central.pod("default", name).await.unwrap().unwrap();
         let held = item.container(container).unwrap().bytes / f64::from(1 << 20);
         assert!((held / mib - 1.0).abs() < 0.08, "{name} holds {held} MiB, not {mib}");
     }
@@ -52,7 +52,7 @@ async fn values(kernel: &str, layout: Layout) {
     let late = pods.iter().find(|pod| pod.name == "late").unwrap();
     cluster.remove_pod(late).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(cluster.pod("default", "late").await.unwrap(), None);
+    assert_eq!(cluster.central.pod("default", "late").await.unwrap(), None);
 }
 
 #[tokio::test]
