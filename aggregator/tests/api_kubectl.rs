@@ -2,19 +2,19 @@
 //! the walks are invented, so that the values are known exactly.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::{
     net::SocketAddr,
     path::Path,
-    process::{ExitStatus, Output, Stdio},
+    process::Output,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use common::{Aggregator, FILES, until};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::Command;
 use waggle_agent::{
     collect::{BootTime, CgroupId, Memory, NodeTotals, RealTime, Sample, Snapshot},
     identify::{ContainerId, Identity},
@@ -25,47 +25,6 @@ use waggle_stand_in::{Authority, StandIn, TokenSpec};
 const POD: &str = "0d6b3f2a-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const AGENT: &str = "11111111-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
-
-/// The aggregator as it ships.
-struct Aggregator {
-    process: Child,
-    api: SocketAddr,
-    ingest: SocketAddr,
-}
-
-impl Aggregator {
-    async fn start(directory: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_waggle-aggregator"))
-            .current_dir(directory)
-            .args(["--kubeconfig", "kubeconfig", "--api-bind", "127.0.0.1:0", "--ingest-bind", "127.0.0.1:0"])
-            .args(["--api-cert-file", "tls.crt", "--api-key-file", "tls.key"])
-            .args(["--ingest-cert-file", "tls.crt", "--ingest-key-file", "tls.key"])
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let listening = loop {
-            let line = lines.next_line().await.unwrap().unwrap();
-            if line.contains("api_address=") {
-                break line;
-            }
-        };
-        // Read to the end: a full pipe would stop the process.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let address = |key: &str| {
-            let (_, rest) = listening.split_once(key).unwrap();
-            rest.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        Self { process, api: address("api_address="), ingest: address("ingest_address=") }
-    }
-
-    async fn terminate(mut self) -> ExitStatus {
-        let pid = self.process.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        tokio::time::timeout(Duration::from_secs(15), self.process.wait()).await.unwrap().unwrap()
-    }
-}
 
 fn objects() -> [Value; 3] {
     let pod = |namespace: &str, name: &str, uid: &str, account: &str, containers: &[(&str, &str)]| {
@@ -150,15 +109,6 @@ fn rows(table: &str) -> Vec<Vec<&str>> {
     table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(), "never came: {what}");
-}
-
 fn reporter(directory: &Path, ingest: SocketAddr, began: Instant) -> Reporter {
     let clock = move || walk(began.elapsed());
     let config = Config {
@@ -205,7 +155,7 @@ async fn kubectl_shows_what_the_agent_reports() {
     ] {
         std::fs::write(path.join(name), text).unwrap();
     }
-    let aggregator = Aggregator::start(path).await;
+    let aggregator = Aggregator::launch(path, &FILES).await;
     stand_in.backend("waggle-system", "waggle", aggregator.api);
     for version in ["v1", "v1beta1"] {
         stand_in.register("metrics.k8s.io", version, ("waggle-system", "waggle"), ca.pem()).unwrap();
