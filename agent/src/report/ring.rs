@@ -41,7 +41,7 @@ pub struct Point {
     pub cpu_ns: u64,
     /// Working set, pages.
     pub working_set_pages: u32,
-    /// Swap, pages; `None` without swap accounting.
+    /// Swap, pages; `None` without swap accounting, and where the node has no swap.
     pub swap_pages: Option<u32>,
 }
 
@@ -106,7 +106,11 @@ impl LocalRing {
                 cgroup: sample.cgroup,
                 cpu_ns: sample.cpu_ns,
                 working_set_pages,
-                swap_pages: memory.swap_pages.and_then(|pages| u32::try_from(pages).ok()),
+                // The kernel keeps the file where there is nothing to swap to: a column of zeros that says nothing.
+                swap_pages: memory
+                    .swap_pages
+                    .filter(|_| snapshot.node.swap_bytes.is_some())
+                    .and_then(|pages| u32::try_from(pages).ok()),
             });
         }
         // Streams find a container by its cgroup id.

@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::{Encoder, LocalRing};
 use crate::{
-    collect::{BootTime, CgroupId, Memory, RealTime, Sample, Snapshot},
+    collect::{BootTime, CgroupId, Memory, NodeTotals, RealTime, Sample, Snapshot},
     identify::{ContainerId, Identity, PodUid},
 };
 
@@ -117,4 +117,35 @@ fn a_steady_snapshot_needs_at_most_ten_bytes_per_container() {
     let per_container = steady.encoded_len() as f64 / 400.0;
     println!("{per_container} bytes per container");
     assert!(per_container <= 10.0, "{per_container} bytes per container");
+}
+
+#[test]
+fn swap_is_reported_where_the_node_has_swap() {
+    let swapped = |swap_pages: u64| {
+        let mut sample = sample(1, 5);
+        sample.memory = sample.memory.map(|memory| Memory { swap_pages: Some(swap_pages), ..memory });
+        sample
+    };
+    let (mut ring, mut encoder) = (LocalRing::default(), Encoder::default());
+    let mut message = |second: u64, node: Option<u64>, samples: Vec<Sample>| {
+        let boot = BootTime(second * SECOND);
+        let node = NodeTotals { swap_bytes: node, ..NodeTotals::default() };
+        assert!(ring.push(&Snapshot { boot, real: RealTime(boot.0), node, samples }));
+        let message = encoder.encode(&newest(&ring), &ring, false);
+        (message.node.unwrap().swap_bytes, message.swap_pages)
+    };
+    assert_eq!(message(1, None, vec![swapped(0)]), (None, vec![]), "a node without swap costs nothing");
+    assert_eq!(message(2, Some(0), vec![swapped(0)]), (Some(0), vec![0]), "swapon");
+    assert_eq!(message(3, Some(9 << 12), vec![swapped(7)]), (Some(9 << 12), vec![7]));
+    assert_eq!(message(4, None, vec![swapped(0)]), (None, vec![]), "swapoff");
+    assert_eq!(
+        message(5, Some(4 << 12), vec![swapped(4)]),
+        (Some(4 << 12), vec![-3]),
+        "to the last one sent"
+    );
+    assert_eq!(
+        message(6, Some(4 << 12), vec![swapped(4), sample(2, 5)]),
+        (Some(4 << 12), vec![]),
+        "not of all"
+    );
 }
