@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use waggle_aggregator::{
     api::{Api, Gate, Settings, Source},
-    auth::{Attributes, Decision, PeerCertificates, Unauthorized, User},
+    auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
     health::{Check, Probe},
     inventory::{Container, Inventory, Pod},
     units::{Bytes, NanoCores, RealTime},
@@ -31,7 +31,7 @@ impl Gate for Open {
         Ok(User::default())
     }
 
-    async fn authorize(&self, _: &User, _: &Attributes) -> Decision {
+    async fn authorize(&self, _: &User, _: &Attributes, _: &Selectors) -> Decision {
         Decision::Allow
     }
 

@@ -38,6 +38,10 @@ pub struct Args {
     /// Service account that agents run as
     #[arg(long, value_name = "NAMESPACE/NAME", default_value = "waggle-system/waggle-agent", value_parser = service_account)]
     pub agent_service_account: ServiceAccount,
+    /// Trust the front proxy even where requestheader-allowed-names is empty and its CA signs clients too: then any client
+    /// certificate can claim any user
+    #[arg(long)]
+    pub requestheader_trust_overlapping_ca: bool,
     /// Span of CPU rates
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub window: Duration,

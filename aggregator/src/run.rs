@@ -26,8 +26,8 @@ use crate::{
     api::{Api, Gate, Now, Settings, Source, server},
     args::{Args, Contradiction},
     auth::{
-        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, PeerCertificates, Unauthorized,
-        User,
+        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, Overlap, PeerCertificates,
+        Selectors, Unauthorized, User,
     },
     client::{self, ClientError, Clients, Patience},
     health::{Conditions, Signal},
@@ -77,6 +77,7 @@ pub struct Prepared {
     valid: (i64, i64),
     clients: Clients,
     ingest: ingest::Config,
+    overlap: Overlap,
     max_age: Duration,
     drain: Duration,
     swap: bool,
@@ -96,6 +97,7 @@ impl Prepared {
             ingest_key_file,
             agent_audience,
             agent_service_account,
+            requestheader_trust_overlapping_ca,
             window,
             max_age,
             interval,
@@ -124,7 +126,20 @@ impl Prepared {
             namespace: agent_service_account.namespace,
             service_account: agent_service_account.name,
         };
-        Ok(Self { api_bind, ingest_bind, api_tls, ingest_tls, valid, clients, ingest, max_age, drain, swap })
+        let overlap = if requestheader_trust_overlapping_ca { Overlap::Trusted } else { Overlap::Refused };
+        Ok(Self {
+            api_bind,
+            ingest_bind,
+            api_tls,
+            ingest_tls,
+            valid,
+            clients,
+            ingest,
+            overlap,
+            max_age,
+            drain,
+            swap,
+        })
     }
 
     /// Binds both ports and serves until SIGTERM or SIGINT, then drains.
@@ -154,7 +169,7 @@ impl Prepared {
         ingest_listener: TcpListener,
         port: u16,
     ) -> anyhow::Result<Running> {
-        let Self { api_tls, ingest_tls, valid, clients, ingest, max_age, drain, swap, .. } = self;
+        let Self { api_tls, ingest_tls, valid, clients, ingest, overlap, max_age, drain, swap, .. } = self;
         let registry = telemetry::registry(Now::read().real.0 / 1_000_000_000);
         let (inventory, views, window) = (Inventory::default(), Views::default(), ingest.window);
         let (watches, synced) = Watches::new(clients.watches.clone(), inventory.clone(), Patience::default());
@@ -163,7 +178,7 @@ impl Prepared {
         ingest_metrics.register(&mut registry.write());
         let (auth_metrics, watch_metrics) = (auth::Metrics::default(), watches.metrics());
         auth_metrics.register(&mut registry.write());
-        let config = AuthConfig::new(auth_metrics.clone());
+        let config = AuthConfig::new(overlap, auth_metrics.clone());
         let gate = Doorkeeper {
             authenticator: Authenticator::new(clients.reviews.clone(), config.clone(), auth_metrics.clone())?,
             authorizer: Authorizer::new(clients.reviews.clone(), auth_metrics),
@@ -200,7 +215,14 @@ impl Prepared {
         background.spawn(config.run(clients.watches, Patience::default(), watch_metrics));
         background.spawn(ingest::follow(state.clone(), stop_ingest.clone()));
         background.spawn(heartbeat(Arc::clone(&conditions)));
-        let api = tokio::spawn(server::serve(api, api_listener, api_tls, stop_api.clone(), drain));
+        let api = tokio::spawn(server::serve(
+            api,
+            api_listener,
+            api_tls,
+            server::Limits::default(),
+            stop_api.clone(),
+            drain,
+        ));
         let ingest = tokio::spawn(ingest::serve(ingest_listener, ingest_tls, state, stop_ingest.clone()));
         Ok(Running { conditions, stop_api, stop_ingest, api, ingest, background, drain })
     }
@@ -217,8 +239,8 @@ impl Gate for Doorkeeper {
         self.authenticator.authenticate(peer, headers).await
     }
 
-    async fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
-        self.authorizer.authorize(user, attributes).await
+    async fn authorize(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
+        self.authorizer.authorize(user, attributes, selectors).await
     }
 
     fn strip(&self, headers: &mut HeaderMap) {

@@ -1,8 +1,12 @@
 //! Log lines and the registry of metrics: how they are set up, never what is in them.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
     metrics::{gauge::Gauge, info::Info},
     registry::Registry,
@@ -10,6 +14,27 @@ use prometheus_client::{
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::args::LogFormat;
+
+/// The pause between two log lines of one kind that strangers can cause.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// Keeps strangers from filling the log: one line of a kind per minute.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    said: Mutex<HashMap<&'static str, Instant>>,
+}
+
+impl Seldom {
+    /// Whether a line of this kind may be written now.
+    pub fn may_say(&self, kind: &'static str, now: Instant) -> bool {
+        let mut said = self.said.lock();
+        let may = said.get(kind).is_none_or(|last| now.saturating_duration_since(*last) >= PAUSE);
+        if may {
+            said.insert(kind, now);
+        }
+        may
+    }
+}
 
 /// Starts writing log lines to stderr: `info` and above, or what `RUST_LOG` says.
 pub fn log(format: LogFormat) {
@@ -31,4 +56,18 @@ pub fn registry(started_seconds: u64) -> Arc<RwLock<Registry>> {
     started.set(i64::try_from(started_seconds).unwrap_or(i64::MAX));
     registry.register("waggle_start_time_seconds", "When the process started, since the epoch", started);
     Arc::new(RwLock::new(registry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_of_a_kind_a_minute() {
+        let (seldom, began) = (Seldom::default(), Instant::now());
+        assert!(seldom.may_say("a", began) && seldom.may_say("b", began));
+        assert!(!seldom.may_say("a", began + Duration::from_secs(59)));
+        assert!(seldom.may_say("a", began + Duration::from_mins(1)));
+        assert!(!seldom.may_say("a", began + Duration::from_secs(61)));
+    }
 }

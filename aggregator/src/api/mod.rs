@@ -36,7 +36,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use crate::{
-    auth::{Attributes, Decision, PeerCertificates, Unauthorized, User},
+    auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
     health::Probe,
     inventory::Inventory,
     units::RealTime,
@@ -52,8 +52,13 @@ pub trait Gate: Send + Sync + 'static {
         headers: &HeaderMap,
     ) -> impl Future<Output = Result<User, Unauthorized>> + Send;
 
-    /// Whether a user may.
-    fn authorize(&self, user: &User, attributes: &Attributes) -> impl Future<Output = Decision> + Send;
+    /// Whether a user may; `selectors` narrow what a list or watch is about.
+    fn authorize(
+        &self,
+        user: &User,
+        attributes: &Attributes,
+        selectors: &Selectors,
+    ) -> impl Future<Output = Decision> + Send;
 
     /// Removes credentials and claims of identity: nothing behind this line may see them.
     fn strip(&self, headers: &mut HeaderMap);

@@ -11,9 +11,10 @@ use super::{
     query::Query,
     request::{self, Route},
     respond::Refusal,
+    selector,
     status::Failure,
 };
-use crate::auth::{Attributes, Decision, PeerCertificates, User};
+use crate::auth::{self, Attributes, Decision, PeerCertificates, User};
 
 const MASTERS: &str = "system:masters";
 const AUDIT_ID: &str = "audit-id";
@@ -37,19 +38,23 @@ impl<G: Gate> Api<G> {
             Err(_) => Labels { resource: "none", verb: "other", code: code.as_u16() },
         };
 
+        let mut unproven = false;
         let answered = match (&parsed, deadline(&query, self.settings.timeout)) {
             (Err(_), _) => Err(Failure::no_resource().into()),
             (_, Err(failure)) => Err(failure.into()),
             (Ok((route, attributes)), Ok(deadline)) => {
                 let judged =
                     Judged { method: &head.method, uri: &head.uri, query: &query, route, attributes };
-                tokio::time::timeout(deadline, self.judge(&judged, &peer, &mut head.headers))
+                tokio::time::timeout(deadline, self.judge(&judged, &peer, &mut head.headers, &mut unproven))
                     .await
                     .unwrap_or_else(|_| Err(Failure::timeout().into()))
             }
         };
         let mut response = answered.unwrap_or_else(|refusal| refusal.into_response(format));
 
+        if unproven {
+            response.extensions_mut().insert(Unproven);
+        }
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit);
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
@@ -63,8 +68,12 @@ impl<G: Gate> Api<G> {
         request: &Judged<'_>,
         peer: &PeerCertificates,
         headers: &mut HeaderMap,
+        unproven: &mut bool,
     ) -> Result<Response<Body>, Refusal> {
+        *unproven = true;
         let user = self.gate.authenticate(peer, headers).await.map_err(|_| Failure::unauthorized())?;
+        // Users who are anonymous to kube-apiserver come over the connection of all others.
+        *unproven = user.name == auth::ANONYMOUS && peer.is_empty();
         let impersonates = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
         let upgrades = headers.contains_key(header::UPGRADE) || request.method == Method::CONNECT;
         self.gate.strip(headers);
@@ -94,7 +103,8 @@ impl<G: Gate> Api<G> {
         if always || is_master(user) {
             return Ok(());
         }
-        match self.gate.authorize(user, request.attributes).await {
+        let selectors = selector::narrowing(request.attributes, request.query);
+        match self.gate.authorize(user, request.attributes, &selectors).await {
             Decision::Allow => Ok(()),
             Decision::Deny { reason } => Err(Failure::forbidden(user, request.attributes, &reason).into()),
             Decision::Failed { cause } => Err(Refusal::Internal(format!(
@@ -105,6 +115,10 @@ impl<G: Gate> Api<G> {
         }
     }
 }
+
+/// On answers to callers who did not prove who they are: over HTTP/2 their connection takes no more requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unproven;
 
 /// A request whose path could be read.
 struct Judged<'a> {

@@ -1,11 +1,10 @@
 //! The union of all authenticators: front proxy, client certificate, bearer token; anonymous only for those who presented
 //! nothing. Judging certificates and headers is pure; only the token needs the API server.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use kube::Client;
-use parking_lot::Mutex;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{
@@ -15,9 +14,11 @@ use super::{
     token::{self, NoRandom, TokenReviewer},
     x509,
 };
+use crate::telemetry::Seldom;
 
 const AUTHENTICATED: &str = "system:authenticated";
-const ANONYMOUS: &str = "system:anonymous";
+/// Whoever presented nothing.
+pub const ANONYMOUS: &str = "system:anonymous";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// What one authenticator says.
@@ -127,24 +128,12 @@ pub fn strip(headers: &mut HeaderMap, snapshot: &Snapshot) {
     }
 }
 
-/// Judgements are kept for this long: a chain's time may run out meanwhile, and nothing tells.
-const KEPT: Duration = Duration::from_secs(10);
-const CHAINS: usize = 1024;
-
-struct Kept {
-    chain: Arc<[CertificateDer<'static>]>,
-    generation: u64,
-    until: UnixTime,
-    judgement: Arc<Judgement>,
-}
-
 /// Authenticates requests.
 pub struct Authenticator {
     config: AuthConfig,
     tokens: TokenReviewer,
-    /// By address of the connection's chain: one connection has one, and the kept reference keeps it from being another's.
-    judgements: Mutex<HashMap<usize, Kept>>,
     metrics: Metrics,
+    notices: Seldom,
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -157,7 +146,7 @@ impl Authenticator {
     /// `client` is the one for reviews.
     pub fn new(client: Client, config: AuthConfig, metrics: Metrics) -> Result<Self, NoRandom> {
         let tokens = TokenReviewer::new(client, metrics.clone())?;
-        Ok(Self { config, tokens, judgements: Mutex::default(), metrics })
+        Ok(Self { config, tokens, metrics, notices: Seldom::default() })
     }
 
     /// Who sent this request; identity belongs to the request, never to its connection. The headers are only read here,
@@ -169,7 +158,8 @@ impl Authenticator {
     ) -> Result<User, Unauthorized> {
         let count = |how: &'static str| self.metrics.requests.get_or_create(&[("by", how)]).inc();
         let snapshot = self.config.snapshot();
-        let refused = match decide(&self.judgement(peer, &snapshot), headers, &snapshot) {
+        let judged = peer.judged(&snapshot, UnixTime::now());
+        let refused = match decide(&judged.judgement, headers, &snapshot) {
             Proven::FrontProxy(user) => {
                 count("front-proxy");
                 return Ok(user);
@@ -186,10 +176,10 @@ impl Authenticator {
                 count("token");
                 return Ok(authenticated((*user).clone()));
             }
-            self.metrics.refuse("token");
+            self.refuse("token");
         }
-        for reason in &refused {
-            self.metrics.refuse(reason);
+        for reason in refused.iter().copied() {
+            self.refuse(reason);
         }
         if token.is_some() || !refused.is_empty() {
             count("rejected");
@@ -200,37 +190,18 @@ impl Authenticator {
         Ok(User { name: ANONYMOUS.to_owned(), groups, ..User::default() })
     }
 
+    fn refuse(&self, reason: &'static str) {
+        self.metrics.refuse(reason);
+        if self.notices.may_say(reason, Instant::now()) {
+            tracing::warn!(
+                reason,
+                "refusing credentials at the API port; said once a minute, counted in the metrics"
+            );
+        }
+    }
+
     /// Removes credentials and claims of identity.
     pub fn strip(&self, headers: &mut HeaderMap) {
         strip(headers, &self.config.snapshot());
-    }
-
-    fn judgement(&self, peer: &PeerCertificates, snapshot: &Snapshot) -> Arc<Judgement> {
-        let now = UnixTime::now();
-        let key = Arc::as_ptr(&peer.0).addr();
-        let mut judgements = self.judgements.lock();
-        let known = judgements
-            .get(&key)
-            .filter(|kept| kept.generation == snapshot.generation && kept.until > now)
-            .filter(|kept| Arc::ptr_eq(&kept.chain, &peer.0));
-        if let Some(kept) = known {
-            return Arc::clone(&kept.judgement);
-        }
-        let judgement = Arc::new(judge(&peer.0, snapshot, now));
-        if judgements.len() >= CHAINS {
-            judgements.retain(|_, kept| kept.until > now);
-        }
-        if judgements.len() < CHAINS && !peer.0.is_empty() {
-            judgements.insert(
-                key,
-                Kept {
-                    chain: Arc::clone(&peer.0),
-                    generation: snapshot.generation,
-                    until: UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + KEPT),
-                    judgement: Arc::clone(&judgement),
-                },
-            );
-        }
-        judgement
     }
 }

@@ -2,15 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::Client;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Attributes, Decision, Metrics, User,
     cache::{Cache, Fetched},
+    rate::Rate,
     review,
+    selectors::Selectors,
 };
 
 const MASTERS: &str = "system:masters";
@@ -18,15 +22,19 @@ const MASTERS: &str = "system:masters";
 const ALWAYS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 const ENTRIES: usize = 8192;
 const KEPT: Duration = Duration::from_secs(10);
+/// The longest wait for a turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Questions whose caller-controlled part is this long are not kept (`plugin/pkg/authorizer/webhook/webhook.go`).
 const LONGEST_KEPT: usize = 10_000;
 
-type Question = Arc<(User, Attributes)>;
+/// The question, hashed: a user in a thousand groups would fill the cache with them.
+type Question = [u8; 32];
 
 /// Asks the API server about access.
 pub struct Authorizer {
     client: Client,
     cache: Cache<Question, Decision>,
+    rate: Arc<Rate>,
     metrics: Metrics,
 }
 
@@ -39,29 +47,57 @@ impl std::fmt::Debug for Authorizer {
 impl Authorizer {
     /// `client` is the one for reviews.
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, cache: Cache::new(ENTRIES), metrics }
+        Self { client, cache: Cache::new(ENTRIES), rate: Arc::new(Rate::new()), metrics }
     }
 
-    /// Whether the user may. The question has no selectors in it, so that one answer serves all lists of a user.
-    pub async fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
+    /// Whether the user may. Asked without the selectors first, so that one answer serves all lists of a user; only a
+    /// denial is asked about again with them, for users who may see no more than they select.
+    pub async fn authorize(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
         if user.groups.iter().any(|group| group == MASTERS) {
             return Decision::Allow;
         }
         if matches!(attributes, Attributes::NonResource { path, .. } if ALWAYS.contains(&path.as_str())) {
             return Decision::Allow;
         }
-        let question = Arc::new((user.clone(), attributes.clone()));
-        let fetch = || ask(self.client.clone(), self.metrics.clone(), Arc::clone(&question));
-        self.cache.get(Arc::clone(&question), fetch).await
+        match self.review(user, attributes, &Selectors::default()).await {
+            Decision::Deny { .. } if !selectors.is_empty() => self.review(user, attributes, selectors).await,
+            decision => decision,
+        }
+    }
+
+    async fn review(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
+        let spec = spec(user, attributes, selectors);
+        let keep = size(attributes) < LONGEST_KEPT;
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+        let body = match serde_json::to_vec(&review) {
+            Ok(body) => body,
+            Err(error) => return Decision::Failed { cause: error.to_string() },
+        };
+        let mut key = [0; 32];
+        key.copy_from_slice(digest(&SHA256, &body).as_ref());
+        let fetch = || {
+            let (client, rate, metrics) = (self.client.clone(), Arc::clone(&self.rate), self.metrics.clone());
+            async move { ask(client, rate, metrics, body, keep).await }
+        };
+        self.cache.get(key, fetch).await
     }
 }
 
-async fn ask(client: Client, metrics: Metrics, question: Question) -> Fetched<Decision> {
+async fn ask(
+    client: Client,
+    rate: Arc<Rate>,
+    metrics: Metrics,
+    body: Vec<u8>,
+    keep: bool,
+) -> Fetched<Decision> {
     let count = |result: &'static str| metrics.access_reviews.get_or_create(&[("result", result)]).inc();
-    let (user, attributes) = &*question;
-    let review = SubjectAccessReview { spec: spec(user, attributes), ..SubjectAccessReview::default() };
     let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-    let status = match review::post::<_, SubjectAccessReview>(&client, path, &review).await {
+    let answer = async {
+        let wait = rate.take(Instant::now(), PATIENCE).ok_or("too many reviews of access are to be made")?;
+        sleep(wait).await;
+        review::post::<SubjectAccessReview>(&client, path, body).await
+    };
+    let status = match answer.await {
         Ok(answer) => answer.status.unwrap_or_default(),
         Err(cause) => {
             count("failed");
@@ -69,7 +105,7 @@ async fn ask(client: Client, metrics: Metrics, question: Question) -> Fetched<De
             return (Decision::Failed { cause }, None);
         }
     };
-    let keep = (size(attributes) < LONGEST_KEPT).then_some(KEPT);
+    let keep = keep.then_some(KEPT);
     let reason = status.reason.unwrap_or_default();
     match (status.allowed, status.denied.unwrap_or_default()) {
         (true, true) => {
@@ -88,7 +124,7 @@ async fn ask(client: Client, metrics: Metrics, question: Question) -> Fetched<De
     }
 }
 
-fn spec(user: &User, attributes: &Attributes) -> SubjectAccessReviewSpec {
+fn spec(user: &User, attributes: &Attributes, selectors: &Selectors) -> SubjectAccessReviewSpec {
     // An absent field and an empty one are the same to the API server.
     let text = |value: &String| Some(value.clone()).filter(|value| !value.is_empty());
     let mut spec = SubjectAccessReviewSpec {
@@ -108,7 +144,8 @@ fn spec(user: &User, attributes: &Attributes) -> SubjectAccessReviewSpec {
                 resource: text(resource),
                 subresource: text(subresource),
                 name: text(name),
-                ..ResourceAttributes::default()
+                field_selector: selectors.field_attributes(),
+                label_selector: selectors.label_attributes(),
             });
         }
         Attributes::NonResource { verb, path } => {

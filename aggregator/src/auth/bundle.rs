@@ -20,6 +20,11 @@ struct Anchor {
 /// A bundle that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
+    /// Some text, but no certificate in it.
+    #[error(
+        "no certificate in {0} bytes; it must hold PEM blocks that begin with -----BEGIN CERTIFICATE-----"
+    )]
+    NoCertificate(usize),
     /// Not PEM.
     #[error("not PEM: {0}")]
     Pem(String),
@@ -65,7 +70,15 @@ impl Bundle {
             let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
             anchors.push(Anchor { trust, not_before, not_after });
         }
+        if anchors.is_empty() && !pem.trim().is_empty() {
+            return Err(BundleError::NoCertificate(pem.len()));
+        }
         Ok(Self { anchors })
+    }
+
+    /// From when to when each CA is valid, in seconds since the epoch.
+    pub(super) fn validities(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.anchors.iter().map(|anchor| (anchor.not_before, anchor.not_after))
     }
 
     /// No CA at all.

@@ -27,6 +27,16 @@ pub struct Snapshot {
     pub shared_ca: bool,
 }
 
+/// What becomes of a front proxy that cannot be told from clients ([`Snapshot::shared_ca`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlap {
+    /// It is refused.
+    #[default]
+    Refused,
+    /// It is trusted all the same: somebody said so explicitly.
+    Trusted,
+}
+
 /// How the front proxy proves itself and which headers carry the user. Header names are lower case.
 #[derive(Debug, Clone, Default)]
 pub struct RequestHeader {
@@ -67,7 +77,11 @@ pub enum ConfigError {
 
 impl Snapshot {
     /// Reads the data of the ConfigMap. Missing keys are empty lists, never defaults.
-    pub fn parse(data: &BTreeMap<String, String>, generation: u64) -> Result<Self, ConfigError> {
+    pub fn parse(
+        data: &BTreeMap<String, String>,
+        generation: u64,
+        overlap: Overlap,
+    ) -> Result<Self, ConfigError> {
         let bundle = |key: &'static str| match data.get(key).map(|text| Bundle::parse(text)) {
             None => Ok(None),
             Some(Ok(bundle)) => Ok(Some(bundle).filter(|bundle| !bundle.is_empty())),
@@ -100,7 +114,7 @@ impl Snapshot {
             .as_ref()
             .zip(client_ca.as_ref())
             .is_some_and(|(proxy, clients)| proxy.allowed_names.is_empty() && proxy.ca.shares_key(clients));
-        if shared_ca {
+        if shared_ca && overlap == Overlap::Refused {
             request_header = None;
         }
         Ok(Self { generation, client_ca, request_header, shared_ca })
@@ -111,13 +125,14 @@ impl Snapshot {
 #[derive(Debug, Clone, Default)]
 pub struct AuthConfig {
     current: Arc<ArcSwap<Snapshot>>,
+    overlap: Overlap,
     metrics: Metrics,
 }
 
 impl AuthConfig {
     /// Nothing loaded yet: the front proxy and client certificates have no say.
-    pub fn new(metrics: Metrics) -> Self {
-        Self { current: Arc::default(), metrics }
+    pub fn new(overlap: Overlap, metrics: Metrics) -> Self {
+        Self { current: Arc::default(), overlap, metrics }
     }
 
     /// The snapshot in use.
@@ -133,16 +148,23 @@ impl AuthConfig {
     /// Takes a version of the ConfigMap's data over, if it can be read.
     pub fn update(&self, data: &BTreeMap<String, String>) {
         let generation = self.current.load().generation + 1;
-        match Snapshot::parse(data, generation) {
+        match Snapshot::parse(data, generation, self.overlap) {
             Ok(snapshot) => {
-                if snapshot.shared_ca {
+                let refused = snapshot.shared_ca && self.overlap == Overlap::Refused;
+                if refused {
                     tracing::error!(
                         "refusing the front proxy: requestheader-allowed-names is empty and its CA shares a key with \
                          client-ca-file, so any client certificate could claim any user; configure \
-                         --requestheader-allowed-names or separate CAs on kube-apiserver"
+                         --requestheader-allowed-names or separate CAs on kube-apiserver, or accept that with \
+                         --requestheader-trust-overlapping-ca"
+                    );
+                } else if snapshot.shared_ca {
+                    tracing::error!(
+                        "any holder of a client certificate can claim any user: requestheader-allowed-names is empty, its \
+                         CA shares a key with client-ca-file, and --requestheader-trust-overlapping-ca is set"
                     );
                 }
-                self.metrics.front_proxy_refused.set(i64::from(snapshot.shared_ca));
+                self.metrics.front_proxy_refused.set(i64::from(refused));
                 self.metrics.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
                 self.current.store(Arc::new(snapshot));
             }

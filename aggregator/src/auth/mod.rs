@@ -7,26 +7,24 @@ mod bundle;
 mod cache;
 mod config;
 mod metrics;
+mod peer;
+mod rate;
 mod request_header;
 mod review;
+mod selectors;
 mod token;
 mod x509;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use rustls_pki_types::CertificateDer;
-
-pub use authenticate::{Authenticator, Judgement, Opinion, Proven, decide, judge, strip};
+pub use authenticate::{ANONYMOUS, Authenticator, Judgement, Opinion, Proven, decide, judge, strip};
 pub use authorize::Authorizer;
 pub use bundle::{Bundle, BundleError, Untrusted};
-pub use config::{AuthConfig, ConfigError, RequestHeader, Snapshot};
+pub use config::{AuthConfig, ConfigError, Overlap, RequestHeader, Snapshot};
 pub use metrics::Metrics;
+pub use peer::PeerCertificates;
+pub use selectors::{Operator, Requirement, Selectors};
 pub use token::{NoRandom, TokenReviewer, bearer};
-
-/// The certificates that the peer of a connection presented, leaf first; empty when it presented none. The handshake
-/// proved possession of the leaf's key and nothing else. A request extension of every request on the API port.
-#[derive(Debug, Clone, Default)]
-pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
 
 /// An authenticated (or anonymous) user.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]

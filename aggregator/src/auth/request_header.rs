@@ -13,9 +13,11 @@ pub fn user(headers: &HeaderMap, rules: &RequestHeader) -> Option<User> {
     for header in &rules.group_headers {
         user.groups.extend(values(headers, header).filter(|group| !group.is_empty()));
     }
-    for header in headers.keys() {
-        if let Some(key) = extra_key(header, &rules.extra_prefixes) {
-            user.extra.entry(key).or_default().extend(values(headers, header.as_str()));
+    for prefix in &rules.extra_prefixes {
+        for header in headers.keys() {
+            if let Some(key) = extra_key(header, prefix) {
+                user.extra.entry(key).or_default().extend(values(headers, header.as_str()));
+            }
         }
     }
     Some(user)
@@ -39,8 +41,8 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = String
 }
 
 /// The rest of the name, percent-decoded where that makes sense: kube-apiserver escapes what a header name cannot hold.
-fn extra_key(header: &HeaderName, prefixes: &[String]) -> Option<String> {
-    let raw = prefixes.iter().find_map(|prefix| header.as_str().strip_prefix(prefix.as_str()))?;
+fn extra_key(header: &HeaderName, prefix: &str) -> Option<String> {
+    let raw = header.as_str().strip_prefix(prefix)?;
     if !well_escaped(raw.as_bytes()) {
         return Some(raw.to_owned());
     }

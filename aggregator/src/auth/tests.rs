@@ -50,7 +50,9 @@ struct World {
 fn world() -> World {
     let [cluster, proxy, other] =
         ["kubernetes", "front-proxy-ca", "another"].map(|n| Authority::new(n).unwrap());
-    let snapshot = Snapshot::parse(&data(cluster.pem(), proxy.pem(), &["front-proxy-client"]), 1).unwrap();
+    let snapshot =
+        Snapshot::parse(&data(cluster.pem(), proxy.pem(), &["front-proxy-client"]), 1, Overlap::Refused)
+            .unwrap();
     World { cluster, proxy, other, snapshot }
 }
 
@@ -118,7 +120,7 @@ fn a_client_certificate_names_its_user_whatever_the_headers_say() {
 fn nothing_is_trusted_before_the_first_configuration() {
     let w = world();
     let proxy = chain(&w.proxy.client::<&str>("front-proxy-client", &[]).unwrap());
-    let config = AuthConfig::new(Metrics::default());
+    let config = AuthConfig::new(Overlap::Refused, Metrics::default());
     assert!(!config.is_loaded());
     let judgement = judge(&proxy, &config.snapshot(), now());
     let front_proxy = Opinion::Refused("configuration-not-loaded");
@@ -134,7 +136,7 @@ fn nothing_is_trusted_before_the_first_configuration() {
 fn a_rotation_accepts_old_and_new() {
     let w = world();
     let both = format!("{}{}", w.proxy.pem(), w.other.pem());
-    let snapshot = Snapshot::parse(&data(w.cluster.pem(), &both, &["p"]), 2).unwrap();
+    let snapshot = Snapshot::parse(&data(w.cluster.pem(), &both, &["p"]), 2, Overlap::Refused).unwrap();
     for ca in [&w.proxy, &w.other] {
         let judgement = judge(&chain(&ca.client::<&str>("p", &[]).unwrap()), &snapshot, now());
         assert_eq!(judgement.front_proxy, Opinion::Accepted(()));
@@ -144,19 +146,29 @@ fn a_rotation_accepts_old_and_new() {
 #[test]
 fn an_empty_list_of_names_accepts_any_unless_the_ca_signs_clients_too() {
     let w = world();
-    let any = Snapshot::parse(&data(w.cluster.pem(), w.proxy.pem(), &[]), 2).unwrap();
+    let any = Snapshot::parse(&data(w.cluster.pem(), w.proxy.pem(), &[]), 2, Overlap::Refused).unwrap();
     let proxy = chain(&w.proxy.client::<&str>("whoever", &[]).unwrap());
     assert_eq!(judge(&proxy, &any, now()).front_proxy, Opinion::Accepted(()));
 
     let bundle = format!("{}{}", w.proxy.pem(), w.cluster.pem());
-    let shared = Snapshot::parse(&data(w.cluster.pem(), &bundle, &[]), 3).unwrap();
+    let shared = Snapshot::parse(&data(w.cluster.pem(), &bundle, &[]), 3, Overlap::Refused).unwrap();
     assert!(shared.shared_ca && shared.request_header.is_none());
     let alice = chain(&w.cluster.client::<&str>("alice", &[]).unwrap());
     let forged = headers(&[("x-remote-user", "root")]);
     let proven = decide(&judge(&alice, &shared, now()), &forged, &shared);
     assert!(matches!(&proven, Proven::Certificate(user) if user.name == "alice"), "{proven:?}");
 
-    let named = Snapshot::parse(&data(w.cluster.pem(), &bundle, &["front-proxy-client"]), 4).unwrap();
+    let trusted = Snapshot::parse(&data(w.cluster.pem(), &bundle, &[]), 3, Overlap::Trusted).unwrap();
+    let proven = decide(&judge(&alice, &trusted, now()), &forged, &trusted);
+    assert!(trusted.shared_ca, "it is still known");
+    assert!(
+        matches!(&proven, Proven::FrontProxy(user) if user.name == "root"),
+        "said so explicitly: {proven:?}"
+    );
+
+    let named =
+        Snapshot::parse(&data(w.cluster.pem(), &bundle, &["front-proxy-client"]), 4, Overlap::Refused)
+            .unwrap();
     assert!(!named.shared_ca && named.request_header.is_some());
 }
 
@@ -165,13 +177,15 @@ fn what_cannot_be_read_leaves_the_last_good_configuration() {
     let w = world();
     let good = data(w.cluster.pem(), w.proxy.pem(), &["front-proxy-client"]);
     let metrics = Metrics::default();
-    let config = AuthConfig::new(metrics.clone());
+    let config = AuthConfig::new(Overlap::Refused, metrics.clone());
     config.update(&good);
     assert!(config.is_loaded());
     let broken = [
         ("requestheader-allowed-names", "front-proxy-client"),
         ("requestheader-group-headers", "{}"),
         ("client-ca-file", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ("client-ca-file", "no certificate at all"),
+        ("requestheader-client-ca-file", w.proxy.pem().split_at(w.proxy.pem().len() / 2).0),
     ];
     for (count, (key, value)) in broken.into_iter().enumerate() {
         let mut bad = good.clone();

@@ -6,11 +6,15 @@ use aws_lc_rs::{hmac, rand::SystemRandom};
 use http::{HeaderMap, header::AUTHORIZATION};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::Client;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Metrics, User,
     cache::{Cache, Fetched},
+    rate::Rate,
     review,
 };
 
@@ -35,8 +39,14 @@ pub struct TokenReviewer {
     client: Client,
     key: hmac::Key,
     cache: Cache<[u8; 32], Option<Arc<User>>>,
-    places: Arc<Semaphore>,
+    gate: Arc<Gate>,
     metrics: Metrics,
+}
+
+/// How many reviews there are at once, and how often.
+struct Gate {
+    places: Semaphore,
+    rate: Rate,
 }
 
 /// There are no random numbers for the key of the token cache.
@@ -48,8 +58,8 @@ impl TokenReviewer {
     /// With an empty cache and a new random key.
     pub fn new(client: Client, metrics: Metrics) -> Result<Self, NoRandom> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| NoRandom)?;
-        let places = Arc::new(Semaphore::new(IN_FLIGHT));
-        Ok(Self { client, key, cache: Cache::new(ENTRIES), places, metrics })
+        let gate = Arc::new(Gate { places: Semaphore::new(IN_FLIGHT), rate: Rate::new() });
+        Ok(Self { client, key, cache: Cache::new(ENTRIES), gate, metrics })
     }
 
     /// The token's user; `None` for a token that is not accepted, also because it could not be reviewed.
@@ -61,26 +71,23 @@ impl TokenReviewer {
         let mut key = [0; 32];
         key.copy_from_slice(hmac::sign(&self.key, token.as_bytes()).as_ref().get(..32)?);
         let fetch = || {
-            let (client, places, metrics) =
-                (self.client.clone(), Arc::clone(&self.places), self.metrics.clone());
-            ask(client, places, metrics, token.to_owned())
+            let (client, gate, metrics) = (self.client.clone(), Arc::clone(&self.gate), self.metrics.clone());
+            ask(client, gate, metrics, token.to_owned())
         };
         self.cache.get(key, fetch).await
     }
 }
 
-async fn ask(
-    client: Client,
-    places: Arc<Semaphore>,
-    metrics: Metrics,
-    token: String,
-) -> Fetched<Option<Arc<User>>> {
+async fn ask(client: Client, gate: Arc<Gate>, metrics: Metrics, token: String) -> Fetched<Option<Arc<User>>> {
     let count = |result: &'static str| metrics.token_reviews.get_or_create(&[("result", result)]).inc();
     let spec = TokenReviewSpec { token: Some(token), audiences: None };
     let review = TokenReview { spec, ..TokenReview::default() };
     let answer = timeout(PATIENCE, async {
-        let _place = places.acquire().await.map_err(|error| error.to_string())?;
-        review::post::<_, TokenReview>(&client, "/apis/authentication.k8s.io/v1/tokenreviews", &review).await
+        let wait = gate.rate.take(Instant::now(), PATIENCE).ok_or("too many tokens are to be reviewed")?;
+        sleep(wait).await;
+        let _place = gate.places.acquire().await.map_err(|error| error.to_string())?;
+        let body = serde_json::to_vec(&review).map_err(|error| error.to_string())?;
+        review::post::<TokenReview>(&client, "/apis/authentication.k8s.io/v1/tokenreviews", body).await
     });
     let status = match answer.await.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}"))) {
         Ok(answer) => answer.status.unwrap_or_default(),

@@ -29,6 +29,13 @@ pub fn common_name(leaf: &CertificateDer<'_>) -> Result<String, BadSubject> {
     Ok(names.map_err(|_| BadSubject)?.last().copied().unwrap_or_default().to_owned())
 }
 
+/// From when to when a certificate is valid, in seconds since the epoch, both included.
+pub fn validity(certificate: &CertificateDer<'_>) -> Result<(i64, i64), BadSubject> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| BadSubject)?;
+    let validity = certificate.validity();
+    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
 /// The user of a verified certificate: `None` without a common name.
 pub fn user(leaf: &CertificateDer<'_>) -> Result<Option<User>, BadSubject> {
     let name = common_name(leaf)?;

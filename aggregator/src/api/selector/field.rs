@@ -2,6 +2,7 @@
 //! (grammar: kubernetes/apimachinery, `pkg/fields/selector.go`).
 
 use super::SelectorError;
+use crate::auth::{Operator, Requirement};
 
 /// A conjunction of comparisons; the empty one selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,6 +52,19 @@ impl FieldSelector {
             };
             (actual == term.value) == term.equal
         })
+    }
+
+    /// The comparisons as a SubjectAccessReview states them.
+    pub fn requirements(&self) -> Vec<Requirement> {
+        let each = |term: &Term| Requirement {
+            key: match term.field {
+                Field::Name => "metadata.name".to_owned(),
+                Field::Namespace => "metadata.namespace".to_owned(),
+            },
+            operator: if term.equal { Operator::In } else { Operator::NotIn },
+            values: vec![term.value.clone()],
+        };
+        self.terms.iter().map(each).collect()
     }
 
     /// The one name that the selector allows, where it says so with `=`: authorization then asks about that name.

@@ -7,7 +7,7 @@ use super::{
     lex::{Lexer, Token},
     validate,
 };
-use crate::inventory::Labels;
+use crate::{auth, inventory::Labels};
 
 /// A conjunction of requirements on labels; the empty one selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,6 +68,12 @@ impl LabelSelector {
             .all(|requirement| requirement.matches(labels.get(&requirement.key).map(AsRef::as_ref)))
     }
 
+    /// The requirements as a SubjectAccessReview states them. It has no word for `>` and `<`; those are left out, which asks for
+    /// more than is needed and never for less.
+    pub fn reviewed(&self) -> Vec<auth::Requirement> {
+        self.requirements.iter().filter_map(Requirement::reviewed).collect()
+    }
+
     /// Whether everything is selected.
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
@@ -75,6 +81,18 @@ impl LabelSelector {
 }
 
 impl Requirement {
+    fn reviewed(&self) -> Option<auth::Requirement> {
+        let owned = |values: &BTreeSet<Box<str>>| values.iter().map(ToString::to_string).collect();
+        let (operator, values) = match &self.test {
+            Test::Exists => (auth::Operator::Exists, Vec::new()),
+            Test::Absent => (auth::Operator::DoesNotExist, Vec::new()),
+            Test::In(values) => (auth::Operator::In, owned(values)),
+            Test::NotIn(values) => (auth::Operator::NotIn, owned(values)),
+            Test::Greater(_) | Test::Less(_) => return None,
+        };
+        Some(auth::Requirement { key: self.key.to_string(), operator, values })
+    }
+
     fn matches(&self, value: Option<&str>) -> bool {
         let number = || value.and_then(|value| value.parse::<i64>().ok());
         match &self.test {

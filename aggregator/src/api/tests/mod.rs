@@ -31,7 +31,7 @@ impl Gate for Told {
         }
     }
 
-    async fn authorize(&self, _: &User, _: &Attributes) -> Decision {
+    async fn authorize(&self, _: &User, _: &Attributes, _: &Selectors) -> Decision {
         self.0.clone()
     }
 
