@@ -130,13 +130,13 @@ impl Central {
         child.kill().await.context("cannot kill the aggregator")
     }
 
-    /// The token of an agent's pod on the node, good for an hour.
+    /// The token of an agent's pod on its node, good for an hour.
     pub fn agent_token(&self, pod: &Pod) -> Result<String> {
         Ok(self.stand_in.issue_token(&TokenSpec {
             namespace: pod.namespace.clone(),
             service_account: pod.service_account.clone(),
             pod: Some((pod.name.clone(), pod.uid.clone())),
-            node: Some((scenario::NODE.to_owned(), scenario::NODE_UID.to_owned())),
+            node: Some((pod.node.name.clone(), pod.node.uid.clone())),
             audiences: vec!["waggle.aggregator".to_owned()],
             ttl: Duration::from_hours(1),
         })?)
@@ -147,9 +147,14 @@ impl Central {
         self.get(&format!("{API}/namespaces/{namespace}/pods/{name}")).await
     }
 
-    /// What is served for the node; `None` if nothing is (or nobody serves).
+    /// What is served for the first node; `None` if nothing is (or nobody serves).
     pub async fn node_metrics(&self) -> Result<Option<Item>> {
-        self.get(&format!("{API}/nodes/{}", scenario::NODE)).await
+        self.metrics_of_node(scenario::NODE).await
+    }
+
+    /// What is served for a node; `None` if nothing is (or nobody serves).
+    pub async fn metrics_of_node(&self, name: &str) -> Result<Option<Item>> {
+        self.get(&format!("{API}/nodes/{name}")).await
     }
 
     /// All pods that are served, as they are answered.

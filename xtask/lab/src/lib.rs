@@ -15,4 +15,5 @@ pub mod paths;
 pub mod relay;
 pub mod scenario;
 pub mod shell;
+pub mod simulate;
 pub mod vm;

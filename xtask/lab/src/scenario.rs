@@ -23,6 +23,15 @@ pub const HOLDER_MIB: u64 = 64;
 /// What is read into the page cache.
 pub const CACHE_MIB: u64 = 32;
 
+/// A node by name and by the uid of its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRef {
+    /// Its name.
+    pub name: String,
+    /// The uid of the Node object.
+    pub uid: String,
+}
+
 /// A container of a pod.
 #[derive(Debug, Clone)]
 pub struct Container {
@@ -49,6 +58,8 @@ pub struct Pod {
     pub uid: String,
     /// The configuration hash (32 hexadecimal digits) of a static pod, which its cgroup is named by.
     pub hash: Option<String>,
+    /// Where it runs.
+    pub node: NodeRef,
     /// Its service account.
     pub service_account: String,
     /// Its class.
@@ -64,8 +75,37 @@ pub fn hex(digits: usize) -> String {
     (0..digits).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect()
 }
 
-fn uid() -> String {
+/// A random UUID.
+pub fn uid() -> String {
     format!("{}-{}-4{}-8{}-{}", hex(8), hex(4), hex(3), hex(3), hex(12))
+}
+
+impl NodeRef {
+    /// The node that every scenario has.
+    pub fn first() -> Self {
+        Self { name: NODE.to_owned(), uid: NODE_UID.to_owned() }
+    }
+
+    /// Another node.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), uid: uid() }
+    }
+
+    /// The Node object, with so many processors and GiB of memory.
+    pub fn object(&self, processors: u32, gibibytes: u32) -> Value {
+        let (cpu, memory) = (processors.to_string(), format!("{gibibytes}Gi"));
+        let size = json!({"cpu": cpu, "memory": memory, "pods": "110"});
+        json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {
+                "name": self.name, "uid": self.uid, "labels": {"kubernetes.io/hostname": self.name},
+            },
+            "spec": {},
+            "status": {
+                "capacity": size, "allocatable": size, "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        })
+    }
 }
 
 impl Container {
@@ -88,18 +128,26 @@ impl Container {
 }
 
 impl Pod {
-    /// A pod with one pause container.
+    /// A pod of the first node, with one pause container.
     pub fn new(namespace: &str, name: &str, qos: Qos, containers: Vec<Container>) -> Self {
         Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: uid(),
             hash: None,
+            node: NodeRef::first(),
             service_account: "default".to_owned(),
             qos,
             sandbox: hex(64),
             containers,
         }
+    }
+
+    /// The same pod on another node.
+    #[must_use]
+    pub fn on(mut self, node: &NodeRef) -> Self {
+        self.node = node.clone();
+        self
     }
 
     /// Makes it a static pod.
@@ -137,7 +185,7 @@ impl Pod {
                 "kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash,
                 "kubernetes.io/config.source": "file", "kubernetes.io/config.seen": now,
             });
-            metadata["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": NODE, "uid": NODE_UID, "controller": true}]);
+            metadata["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": self.node.name, "uid": self.node.uid, "controller": true}]);
         }
         let specs = self
             .containers
@@ -153,7 +201,7 @@ impl Pod {
         json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
             "spec": {
-                "nodeName": NODE, "serviceAccountName": self.service_account, "containers": specs.collect::<Vec<_>>(),
+                "nodeName": self.node.name, "serviceAccountName": self.service_account, "containers": specs.collect::<Vec<_>>(),
             },
             "status": {
                 "phase": "Running", "qosClass": self.qos.class(), "startTime": now,
@@ -164,15 +212,9 @@ impl Pod {
     }
 }
 
-/// The Node object: one processor, 1 GiB.
+/// The first node's object: one processor, 1 GiB.
 pub fn node_object() -> Value {
-    let size = json!({"cpu": "1", "memory": "1Gi", "pods": "110"});
-    json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": NODE, "uid": NODE_UID, "labels": {"kubernetes.io/hostname": NODE}},
-        "spec": {},
-        "status": {"capacity": size, "allocatable": size, "conditions": [{"type": "Ready", "status": "True"}]},
-    })
+    NodeRef::first().object(1, 1)
 }
 
 /// The pods that run from the beginning.
