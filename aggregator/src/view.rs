@@ -1,5 +1,5 @@
 //! What is served: per node the newest complete entries, made from ring and inventory. Readers take one immutable
-//! [`NodeView`] per node and never wait for a writer.
+//! [`Snapshot`] of all nodes, at the price of one counter, and never wait while a view is made.
 
 mod join;
 #[cfg(test)]
@@ -68,24 +68,73 @@ pub struct NodeView {
 /// The views of all nodes. Cheap to clone: clones share one table.
 #[derive(Debug, Clone, Default)]
 pub struct Views {
-    nodes: Arc<RwLock<HashMap<Arc<str>, Arc<NodeView>>>>,
+    table: Arc<RwLock<Snapshot>>,
 }
 
 impl Views {
     /// The newest view of a node. Entries older than the maximum age may still be in it: the reader compares
     /// [`Measured::seen`] with the age that it allows.
     pub fn node(&self, name: &str) -> Option<Arc<NodeView>> {
-        self.nodes.read().get(name).cloned()
+        self.table.read().node(name).cloned()
+    }
+
+    /// The newest view of every node. It stays as it is, for as long as it is held, whatever is published meanwhile.
+    pub fn snapshot(&self) -> Snapshot {
+        self.table.read().clone()
     }
 
     /// Publishes a node's view.
     pub fn publish(&self, node: Arc<str>, view: NodeView) {
         let view = Arc::new(view);
-        self.nodes.write().insert(node, view);
+        // What it replaces is dropped after the lock.
+        let _replaced = {
+            let mut table = self.table.write();
+            table.nodes_with_mut(&node).and_then(|nodes| nodes.insert(node, view))
+        };
     }
 
     /// Forgets a node.
     pub fn remove(&self, node: &str) {
-        self.nodes.write().remove(node);
+        let _removed = {
+            let mut table = self.table.write();
+            table.nodes_with_mut(node).and_then(|nodes| nodes.remove(node))
+        };
     }
+}
+
+/// Parts of the table: publishing copies at most one of them, and only while a reader holds the table.
+const PARTS: usize = 64;
+
+type Part = HashMap<Arc<str>, Arc<NodeView>>;
+
+/// The views of all nodes at one moment. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// By hash of the node's name.
+    parts: Arc<Vec<Arc<Part>>>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { parts: Arc::new(vec![Arc::default(); PARTS]) }
+    }
+}
+
+impl Snapshot {
+    /// The view of a node.
+    pub fn node(&self, name: &str) -> Option<&Arc<NodeView>> {
+        self.parts.get(part_of(name))?.get(name)
+    }
+
+    fn nodes_with_mut(&mut self, name: &str) -> Option<&mut Part> {
+        Arc::make_mut(&mut self.parts).get_mut(part_of(name)).map(Arc::make_mut)
+    }
+}
+
+/// Any even spread will do (this is FNV-1a): the maps inside have their own hash.
+fn part_of(name: &str) -> usize {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    usize::try_from(hash % PARTS as u64).unwrap_or_default()
 }

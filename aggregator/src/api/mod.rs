@@ -4,14 +4,12 @@
 mod body;
 pub mod discovery;
 mod encode;
-pub mod json;
 pub mod metrics;
 pub mod negotiate;
 mod nodes;
 mod object;
 mod pipeline;
 mod pods;
-pub mod protobuf;
 pub mod quantity;
 pub mod query;
 pub mod request;
@@ -37,6 +35,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
+    encoding::{json, protobuf},
     health::Probe,
     inventory::Inventory,
     units::RealTime,
@@ -76,8 +75,21 @@ pub struct Source {
 }
 
 impl Source {
-    fn fresh(&self, measured: &Measured, now: Instant) -> bool {
-        now.saturating_duration_since(measured.seen) <= self.max_age
+    fn fresh(&self, now: Instant) -> Fresh {
+        Fresh { now, max_age: self.max_age }
+    }
+}
+
+/// How old what is served may be, at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Fresh {
+    now: Instant,
+    max_age: Duration,
+}
+
+impl Fresh {
+    fn allows(self, measured: &Measured) -> bool {
+        self.now.saturating_duration_since(measured.seen) <= self.max_age
     }
 }
 

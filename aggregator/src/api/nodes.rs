@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Source,
+    Fresh, Source,
     object::{Numbers, Object},
     query::ListOptions,
     status::{Failure, GROUP},
 };
 use crate::{
-    inventory::{Labels, Node},
-    view::{Measured, NodeEntry, Usage},
+    inventory::{Labels, Node, Walk},
+    view::{Measured, NodeEntry, NodeView, Snapshot, Usage},
 };
 
 /// A node with its newest entry.
@@ -20,29 +20,57 @@ pub struct NodeMetrics {
     entry: NodeEntry,
 }
 
+/// The nodes of a list, one after the other; see [`super::pods::Pods`].
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    walk: Walk<Node>,
+    views: Snapshot,
+    options: ListOptions,
+    fresh: Fresh,
+}
+
+impl Iterator for Nodes {
+    type Item = NodeMetrics;
+
+    fn next(&mut self) -> Option<NodeMetrics> {
+        let Self { walk, views, options, fresh } = self;
+        while let Some(node) = walk.next() {
+            if !options.fields.matches("", &node.name) || !options.labels.matches(&node.labels) {
+                continue;
+            }
+            let found = views.node(&node.name).and_then(|view| NodeMetrics::of(*fresh, node, view));
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
 impl NodeMetrics {
     /// All that are selected and not older than the maximum age, by name.
-    pub fn list(source: &Source, options: &ListOptions, now: Instant) -> Vec<Self> {
-        let selected =
-            |node: &Arc<Node>| options.fields.matches("", &node.name) && options.labels.matches(&node.labels);
-        source
-            .inventory
-            .nodes()
-            .into_iter()
-            .filter(selected)
-            .filter_map(|node| Self::of(source, node, now))
-            .collect()
+    pub fn list(source: &Source, options: &ListOptions, now: Instant) -> Nodes {
+        Nodes {
+            walk: source.inventory.walk_nodes(),
+            views: source.views.snapshot(),
+            options: options.clone(),
+            fresh: source.fresh(now),
+        }
     }
 
     /// The one of that name. A node that does not exist and one without values are different errors.
     pub fn get(source: &Source, name: &str, now: Instant) -> Result<Self, Failure> {
         let node = source.inventory.node(name).ok_or_else(|| Failure::not_found("", "node", name))?;
-        Self::of(source, node, now).ok_or_else(|| Failure::not_found(GROUP, "nodemetrics", name))
+        source
+            .views
+            .node(name)
+            .and_then(|view| Self::of(source.fresh(now), &node, &view))
+            .ok_or_else(|| Failure::not_found(GROUP, "nodemetrics", name))
     }
 
-    fn of(source: &Source, node: Arc<Node>, now: Instant) -> Option<Self> {
-        let entry = source.views.node(&node.name)?.node.clone()?;
-        source.fresh(&entry.measured, now).then_some(Self { node, entry })
+    fn of(fresh: Fresh, node: &Arc<Node>, view: &NodeView) -> Option<Self> {
+        let entry = view.node.clone().filter(|entry| fresh.allows(&entry.measured))?;
+        Some(Self { node: Arc::clone(node), entry })
     }
 }
 

@@ -25,6 +25,12 @@ pub trait Object: Send + 'static {
     fn numbers(&self) -> Numbers<'_>;
 }
 
+/// The objects of a list, in its order. A clone gives the same ones again: what is written before the first of them can
+/// depend on all of them.
+pub trait Objects: Iterator<Item: Object> + Clone + Send + 'static {}
+
+impl<I: Iterator<Item: Object> + Clone + Send + 'static> Objects for I {}
+
 /// What follows the window: `usage` of a node, `containers` of a pod.
 #[derive(Debug, Clone, Copy)]
 pub enum Numbers<'a> {

@@ -1,20 +1,16 @@
 //! PodMetrics: which pods are served, and how one is found.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{
-    Source,
+    Fresh, Source,
     object::{self, Numbers, Object},
     query::ListOptions,
     status::{Failure, GROUP},
 };
 use crate::{
-    inventory::{Labels, Pod},
-    view::{Measured, NodeView, PodEntry, Usage},
+    inventory::{Labels, Pod, Walk},
+    view::{Measured, NodeView, PodEntry, Snapshot, Usage},
 };
 
 /// A pod with its newest complete entry.
@@ -24,27 +20,46 @@ pub struct PodMetrics {
     entry: Arc<PodEntry>,
 }
 
-impl PodMetrics {
-    /// All (of one namespace) that run, are selected and not older than the maximum age, by namespace and name. Each
-    /// node's view is taken once: a list never mixes generations of one node.
-    pub fn list(source: &Source, namespace: Option<&str>, options: &ListOptions, now: Instant) -> Vec<Self> {
-        let mut views: HashMap<Arc<str>, Option<Arc<NodeView>>> = HashMap::new();
-        let pods = source.inventory.pods(namespace);
-        let mut served = Vec::with_capacity(pods.len());
-        for pod in pods {
+/// The pods of a list, one after the other. Inventory and views stay as they were when it was begun: a list never mixes
+/// generations, and a clone gives the same pods again.
+#[derive(Debug, Clone)]
+pub struct Pods {
+    walk: Walk<Pod>,
+    views: Snapshot,
+    options: ListOptions,
+    fresh: Fresh,
+}
+
+impl Iterator for Pods {
+    type Item = PodMetrics;
+
+    fn next(&mut self) -> Option<PodMetrics> {
+        let Self { walk, views, options, fresh } = self;
+        while let Some(pod) = walk.next() {
             let selected = pod.running
                 && options.fields.matches(&pod.namespace, &pod.name)
                 && options.labels.matches(&pod.labels);
             if !selected {
                 continue;
             }
-            let view = match views.entry(Arc::clone(&pod.node)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(free) => free.insert(source.views.node(&pod.node)),
-            };
-            served.extend(view.as_ref().and_then(|view| Self::of(source, pod, view, now)));
+            let found = views.node(&pod.node).and_then(|view| PodMetrics::of(*fresh, pod, view));
+            if found.is_some() {
+                return found;
+            }
         }
-        served
+        None
+    }
+}
+
+impl PodMetrics {
+    /// All (of one namespace) that run, are selected and not older than the maximum age, by namespace and name.
+    pub fn list(source: &Source, namespace: Option<&str>, options: &ListOptions, now: Instant) -> Pods {
+        Pods {
+            walk: source.inventory.walk_pods(namespace),
+            views: source.views.snapshot(),
+            options: options.clone(),
+            fresh: source.fresh(now),
+        }
     }
 
     /// The one of that name. A pod that does not exist (or does not run) and one without values are different errors.
@@ -57,13 +72,13 @@ impl PodMetrics {
         source
             .views
             .node(&pod.node)
-            .and_then(|view| Self::of(source, pod, &view, now))
+            .and_then(|view| Self::of(source.fresh(now), &pod, &view))
             .ok_or_else(|| Failure::not_found(GROUP, "podmetrics", &format!("{namespace}/{name}")))
     }
 
-    fn of(source: &Source, pod: Arc<Pod>, view: &NodeView, now: Instant) -> Option<Self> {
-        let entry = view.pods.get(&pod.uid)?;
-        source.fresh(&entry.measured, now).then(|| Self { pod, entry: Arc::clone(entry) })
+    fn of(fresh: Fresh, pod: &Arc<Pod>, view: &NodeView) -> Option<Self> {
+        let entry = view.pods.get(&pod.uid).filter(|entry| fresh.allows(&entry.measured))?;
+        Some(Self { pod: Arc::clone(pod), entry: Arc::clone(entry) })
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     json,
     negotiate::{self, Format, Groups, Shape},
     nodes::NodeMetrics,
-    object::Object,
+    object::{Object, Objects},
     pods::PodMetrics,
     query::Query,
     request::Route,
@@ -191,7 +191,7 @@ fn one<T: Object>(encoder: &Encoder, object: T) -> Response<Body> {
     of_type(content_type(encoder.shape.format()), encoder.one(object))
 }
 
-fn list<T: Object>(encoder: &Encoder, objects: Vec<T>) -> Response<Body> {
+fn list(encoder: &Encoder, objects: impl Objects) -> Response<Body> {
     let mut response = Response::new(Body::frames(encoder.list(objects)));
     response.headers_mut().insert(header::CONTENT_TYPE, content_type(encoder.shape.format()));
     response

@@ -122,7 +122,7 @@ fn static_uid(metadata: &ObjectMeta) -> Option<Box<str>> {
 
 fn labels(metadata: &ObjectMeta) -> Labels {
     let labels = metadata.labels.iter().flatten();
-    labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+    Labels::of(labels.map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(pod.containers[1].id, None);
         assert!(pod.running);
         assert_eq!((&*pod.node, &*pod.service_account, &*pod.uid), ("node-a", "cart", "u-1"));
-        assert_eq!(pod.labels.get("app").map(|v| &**v), Some("cart"));
+        assert_eq!(pod.labels.get("app"), Some("cart"));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The index that the watches write and everybody reads.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
-use super::{Change, Node, Pod};
+use super::{
+    Change, Node, Pod,
+    sorted::{Ranked, Sorted, Walk},
+};
 
 /// Pods and Nodes by the keys that Waggle asks for. Cheap to clone: clones share one index.
 #[derive(Debug, Clone)]
@@ -24,8 +24,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Index {
-    nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    pods: BTreeMap<(Arc<str>, Box<str>), Arc<Pod>>,
+    nodes: Sorted<Node>,
+    pods: Sorted<Pod>,
     by_node: HashMap<Arc<str>, HashMap<Box<str>, Arc<Pod>>>,
 }
 
@@ -39,31 +39,35 @@ impl Default for Inventory {
 impl Inventory {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<Arc<Node>> {
-        self.shared.index.read().nodes.get(name).cloned()
+        self.shared.index.read().nodes.get(|node| (*node.name).cmp(name)).cloned()
     }
 
     /// All nodes, by name.
     pub fn nodes(&self) -> Vec<Arc<Node>> {
-        self.shared.index.read().nodes.values().cloned().collect()
+        collect(self.walk_nodes())
+    }
+
+    /// All nodes as they are now, by name, one after the other.
+    pub fn walk_nodes(&self) -> Walk<Node> {
+        self.shared.index.read().nodes.walk(|_| Ordering::Equal)
     }
 
     /// The pod of that name, whatever its phase.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        let index = self.shared.index.read();
-        index.pods.get(&(Arc::from(namespace), Box::from(name))).cloned()
+        self.shared.index.read().pods.get(|pod| pod.rank_of(namespace, name)).cloned()
     }
 
     /// All pods (of one namespace), whatever their phase, by namespace and name in byte order.
     pub fn pods(&self, namespace: Option<&str>) -> Vec<Arc<Pod>> {
+        collect(self.walk_pods(namespace))
+    }
+
+    /// All pods (of one namespace) as they are now, one after the other, in the order of [`Inventory::pods`].
+    pub fn walk_pods(&self, namespace: Option<&str>) -> Walk<Pod> {
         let index = self.shared.index.read();
         match namespace {
-            None => index.pods.values().cloned().collect(),
-            Some(ns) => index
-                .pods
-                .range((Arc::from(ns), Box::from(""))..)
-                .take_while(|((of, _), _)| &**of == ns)
-                .map(|(_, pod)| Arc::clone(pod))
-                .collect(),
+            None => index.pods.walk(|_| Ordering::Equal),
+            Some(namespace) => index.pods.walk(|pod| (*pod.namespace).cmp(namespace)),
         }
     }
 
@@ -87,25 +91,24 @@ impl Inventory {
     /// Adds or replaces a node.
     pub fn apply_node(&self, node: Node) {
         let name = Arc::clone(&node.name);
-        self.shared.index.write().nodes.insert(Arc::clone(&name), Arc::new(node));
+        self.shared.index.write().nodes.insert(Arc::new(node));
         self.announce(name);
     }
 
     /// Removes a node.
     pub fn delete_node(&self, name: &str) {
-        let removed = self.shared.index.write().nodes.remove_entry(name);
-        if let Some((name, _)) = removed {
-            self.announce(name);
+        let removed = self.shared.index.write().nodes.remove(|node| (*node.name).cmp(name));
+        if let Some(node) = removed {
+            self.announce(Arc::clone(&node.name));
         }
     }
 
     /// Adds or replaces a pod.
     pub fn apply_pod(&self, pod: Pod) {
         let pod = Arc::new(pod);
-        let key = (Arc::clone(&pod.namespace), pod.name.clone());
         let old = {
             let mut index = self.shared.index.write();
-            let old = index.pods.insert(key, Arc::clone(&pod));
+            let old = index.pods.insert(Arc::clone(&pod));
             if let Some(old) = &old {
                 index.unlink(old);
             }
@@ -122,9 +125,9 @@ impl Inventory {
     pub fn delete_pod(&self, namespace: &str, name: &str, uid: &str) {
         let removed = {
             let mut index = self.shared.index.write();
-            let key = (Arc::from(namespace), Box::from(name));
-            let same = index.pods.get(&key).is_some_and(|pod| &*pod.uid == uid);
-            let removed = if same { index.pods.remove(&key) } else { None };
+            let order = |pod: &Pod| pod.rank_of(namespace, name);
+            let same = index.pods.get(order).is_some_and(|pod| &*pod.uid == uid);
+            let removed = if same { index.pods.remove(order) } else { None };
             if let Some(pod) = &removed {
                 index.unlink(pod);
             }
@@ -139,6 +142,28 @@ impl Inventory {
         // No receiver is a normal state: nothing serves yet.
         let _ = self.shared.changes.send(Change { node });
     }
+}
+
+impl Pod {
+    fn rank_of(&self, namespace: &str, name: &str) -> Ordering {
+        (*self.namespace).cmp(namespace).then_with(|| (*self.name).cmp(name))
+    }
+}
+
+impl Ranked for Pod {
+    fn rank(&self, other: &Self) -> Ordering {
+        self.rank_of(&other.namespace, &other.name)
+    }
+}
+
+impl Ranked for Node {
+    fn rank(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+fn collect<T>(mut walk: Walk<T>) -> Vec<Arc<T>> {
+    std::iter::from_fn(|| walk.next().cloned()).collect()
 }
 
 impl Index {

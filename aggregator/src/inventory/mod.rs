@@ -4,17 +4,18 @@
 mod capacity;
 mod convert;
 mod index;
+mod labels;
+mod sorted;
 mod watch;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 pub use index::Inventory;
+pub use labels::Labels;
+pub use sorted::Walk;
 pub use watch::{Metrics, Synced, Watches};
 
 use crate::units::{Bytes, ContainerId, NanoCores};
-
-/// Labels, sorted by key.
-pub type Labels = BTreeMap<Box<str>, Box<str>>;
 
 /// A Node, as far as Waggle needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]

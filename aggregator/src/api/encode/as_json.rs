@@ -1,4 +1,5 @@
-//! Objects and lists as JSON.
+//! Objects and lists as JSON. Labels come ready from the inventory, the instant of the request is written once; what is
+//! left to be made for each object is names and numbers.
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,85 +8,95 @@ use crate::{
     api::{
         json,
         negotiate::{MetaVersion, Part},
-        object::{Numbers, Object},
+        object::{Numbers, Object, Objects},
         quantity,
         table::{self, Include},
     },
+    units::RealTime,
     view::Usage,
 };
 
 /// One object.
 pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
-    let mut out = BytesMut::with_capacity(1024);
+    let mut out = BytesMut::with_capacity(2048);
+    let mut writer = Writer::new(encoder);
     match part {
-        Part::Whole => encoder.full(&mut out, object),
-        Part::Metadata(version) => encoder.partial(&mut out, version, object),
+        Part::Whole => writer.full(&mut out, object),
+        Part::Metadata(version) => writer.partial(&mut out, version, object),
     }
     json::raw(&mut out, "\n");
     out.freeze()
 }
 
 /// A list, frame by frame.
-pub fn list<T: Object>(
-    encoder: &Encoder,
-    part: Part,
-    objects: Vec<T>,
-) -> Box<dyn Iterator<Item = Bytes> + Send> {
+pub fn list<L: Objects>(encoder: &Encoder, part: Part, objects: L) -> Box<dyn Iterator<Item = Bytes> + Send> {
     let around = |kind: &str, api: &str| {
         let head = format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{{}},"items":["#);
         Around { head: head.as_bytes().into(), separator: b",", tail: b"]}\n" }
     };
-    let encoder = encoder.clone();
+    let mut writer = Writer::new(encoder);
     match part {
         Part::Whole => {
-            let around = around(T::KIND, encoder.version.api_version());
+            let around = around(L::Item::KIND, encoder.version.api_version());
             Box::new(frames(around, objects, move |out, object| {
                 json::raw(out, "{\"metadata\":");
-                encoder.metadata(out, object);
-                encoder.rest(out, object);
+                writer.metadata(out, object);
+                writer.rest(out, object);
             }))
         }
         Part::Metadata(version) => {
             let around = around("PartialObjectMetadata", version.api_version());
-            Box::new(frames(around, objects, move |out, object| encoder.partial(out, version, object)))
+            Box::new(frames(around, objects, move |out, object| writer.partial(out, version, object)))
         }
     }
 }
 
 /// A Table, frame by frame.
-pub fn table<T: Object>(
+pub fn table<I: Iterator<Item: Object> + Send>(
     encoder: &Encoder,
     version: MetaVersion,
-    objects: Vec<T>,
-) -> impl Iterator<Item = Bytes> + Send + use<T> {
-    let mut head = BytesMut::with_capacity(1024);
-    let empty = objects.is_empty();
+    objects: I,
+) -> impl Iterator<Item = Bytes> + Send + use<I> {
+    let mut objects = objects.peekable();
+    let empty = objects.peek().is_none();
+    let mut head = BytesMut::with_capacity(super::FRAME + 4096);
     table::head(&mut head, version, empty, encoder.swap);
-    let encoder = encoder.clone();
+    let mut writer = Writer::new(encoder);
     let around = Around { head, separator: b",", tail: if empty { b"}\n" } else { b"]}\n" } };
     frames(around, objects, move |out, object| {
-        table::cells(out, object, encoder.swap);
-        match encoder.include {
+        table::cells(out, object, writer.encoder.swap);
+        match writer.encoder.include {
             Include::None => json::raw(out, "null"),
-            Include::Metadata => encoder.partial(out, version, object),
-            Include::Object => encoder.full(out, object),
+            Include::Metadata => writer.partial(out, version, object),
+            Include::Object => writer.full(out, object),
         }
         json::raw(out, "}");
     })
 }
 
-impl Encoder {
-    fn full<T: Object>(&self, out: &mut BytesMut, object: &T) {
+/// Writes the objects of one answer.
+struct Writer {
+    encoder: Encoder,
+    created: Stamp,
+    measured: Stamp,
+}
+
+impl Writer {
+    fn new(encoder: &Encoder) -> Self {
+        Self { encoder: encoder.clone(), created: Stamp::default(), measured: Stamp::default() }
+    }
+
+    fn full<T: Object>(&mut self, out: &mut BytesMut, object: &T) {
         json::raw(out, "{\"kind\":\"");
         json::raw(out, T::KIND);
         json::raw(out, "\",\"apiVersion\":\"");
-        json::raw(out, self.version.api_version());
+        json::raw(out, self.encoder.version.api_version());
         json::raw(out, "\",\"metadata\":");
         self.metadata(out, object);
         self.rest(out, object);
     }
 
-    fn partial<T: Object>(&self, out: &mut BytesMut, version: MetaVersion, object: &T) {
+    fn partial<T: Object>(&mut self, out: &mut BytesMut, version: MetaVersion, object: &T) {
         json::raw(out, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"");
         json::raw(out, version.api_version());
         json::raw(out, "\",\"metadata\":");
@@ -93,7 +104,7 @@ impl Encoder {
         json::raw(out, "}");
     }
 
-    fn metadata<T: Object>(&self, out: &mut BytesMut, object: &T) {
+    fn metadata<T: Object>(&mut self, out: &mut BytesMut, object: &T) {
         json::raw(out, "{\"name\":");
         json::string(out, object.name());
         if !object.namespace().is_empty() {
@@ -101,35 +112,24 @@ impl Encoder {
             json::string(out, object.namespace());
         }
         json::raw(out, ",\"creationTimestamp\":\"");
-        quantity::instant(out, self.created);
+        self.created.write(out, self.encoder.created);
         json::raw(out, "\"");
-        if !object.labels().is_empty() {
-            let mut before = ",\"labels\":{";
-            for (key, value) in object.labels() {
-                json::raw(out, before);
-                json::string(out, key);
-                json::raw(out, ":");
-                json::string(out, value);
-                before = ",";
-            }
-            json::raw(out, "}");
-        }
+        out.extend_from_slice(object.labels().json());
         json::raw(out, "}");
     }
 
-    fn rest<T: Object>(&self, out: &mut BytesMut, object: &T) {
+    fn rest<T: Object>(&mut self, out: &mut BytesMut, object: &T) {
         json::raw(out, ",\"timestamp\":\"");
-        quantity::instant(out, object.measured().timestamp);
+        self.measured.write(out, object.measured().timestamp);
         json::raw(out, "\",\"window\":\"");
         quantity::duration(out, object.measured().window);
-        json::raw(out, "\",");
         match object.numbers() {
             Numbers::Usage(usage) => {
-                json::raw(out, "\"usage\":");
+                json::raw(out, "\",\"usage\":");
                 self.usage(out, usage);
             }
             Numbers::Containers(containers) => {
-                json::raw(out, "\"containers\":[");
+                json::raw(out, "\",\"containers\":[");
                 let mut before = "{\"name\":";
                 for (name, usage) in containers {
                     json::raw(out, before);
@@ -151,10 +151,29 @@ impl Encoder {
         quantity::cpu(usage.cpu).write(out);
         json::raw(out, "\",\"memory\":\"");
         quantity::memory(usage.memory).write(out);
-        if let Some(bytes) = usage.swap.filter(|_| self.swap) {
+        if let Some(bytes) = usage.swap.filter(|_| self.encoder.swap) {
             json::raw(out, "\",\"swap\":\"");
             quantity::memory(bytes).write(out);
         }
         json::raw(out, "\"}");
+    }
+}
+
+/// The instant that was written last: many objects have the same one.
+#[derive(Default)]
+struct Stamp {
+    second: Option<u64>,
+    text: BytesMut,
+}
+
+impl Stamp {
+    fn write(&mut self, out: &mut BytesMut, at: RealTime) {
+        let second = Some(at.0 / 1_000_000_000);
+        if self.second != second {
+            self.second = second;
+            self.text.clear();
+            quantity::instant(&mut self.text, at);
+        }
+        out.extend_from_slice(&self.text);
     }
 }

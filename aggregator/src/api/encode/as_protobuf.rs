@@ -9,7 +9,7 @@ use super::{Around, Encoder, frames};
 use crate::{
     api::{
         negotiate::Part,
-        object::{Numbers, Object},
+        object::{Numbers, Object, Objects},
         protobuf::{self, Fields, ListMeta, Message},
         quantity::{self, Quantity},
     },
@@ -29,34 +29,32 @@ pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
     protobuf::document(api_version, kind, &Item { encoder, part, object })
 }
 
-/// A list as a document, frame by frame. The envelope states the length of all: the objects are measured first.
-pub fn list<T: Object>(
+/// A list as a document, frame by frame. The envelope states the length of all: the objects are measured first, and
+/// come a second time to be written.
+pub fn list<L: Objects>(
     encoder: &Encoder,
     part: Part,
-    objects: Vec<T>,
-) -> impl Iterator<Item = Bytes> + Send + use<T> {
+    objects: L,
+) -> impl Iterator<Item = Bytes> + Send + use<L> {
     let list_kind;
     let (api_version, kind) = match part {
         Part::Whole => {
-            list_kind = format!("{}List", T::KIND);
+            list_kind = format!("{}List", L::Item::KIND);
             (encoder.version.api_version(), &*list_kind)
         }
         Part::Metadata(version) => (version.api_version(), "PartialObjectMetadataList"),
     };
-    let lengths: Vec<_> = objects.iter().map(|object| Item { encoder, part, object }.length()).collect();
-    let length = protobuf::delimited_length(ListMeta.length())
-        + lengths.iter().copied().map(protobuf::delimited_length).sum::<usize>();
+    let measured = objects.clone().map(|object| {
+        let item = Item { encoder, part, object: &object };
+        protobuf::delimited_length(item.length())
+    });
+    let length = protobuf::delimited_length(ListMeta.length()) + measured.sum::<usize>();
     let mut head = BytesMut::with_capacity(length.min(super::FRAME + 4096) + 128);
     protobuf::open(&mut head, api_version, kind, length);
     head.message(LIST_META, &ListMeta);
     let encoder = encoder.clone();
     let around = Around { head, separator: b"", tail: &protobuf::TAIL };
-    let mut lengths = lengths.into_iter();
-    frames(around, objects, move |out, object: &T| {
-        let item = Item { encoder: &encoder, part, object };
-        let length = lengths.next().unwrap_or_else(|| item.length());
-        out.delimited(ITEMS, length, |out| item.fields(out));
-    })
+    frames(around, objects, move |out, object| out.message(ITEMS, &Item { encoder: &encoder, part, object }))
 }
 
 /// NodeMetrics, PodMetrics or PartialObjectMetadata.
@@ -98,22 +96,7 @@ impl<T: Object> Message for ObjectMeta<'_, T> {
             to.text(3, self.object.namespace());
         }
         to.message(8, &Time(self.created));
-        for (key, value) in self.object.labels() {
-            to.message(11, &Label { key, value });
-        }
-    }
-}
-
-/// An entry of the map of labels.
-struct Label<'a> {
-    key: &'a str,
-    value: &'a str,
-}
-
-impl Message for Label<'_> {
-    fn fields(&self, to: &mut impl Fields) {
-        to.text(1, self.key);
-        to.text(2, self.value);
+        to.encoded(self.object.labels().protobuf());
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     discovery::Version,
     negotiate::{Format, Shape},
-    object::Object,
+    object::{Object, Objects},
     table::Include,
 };
 use crate::units::RealTime;
@@ -36,7 +36,7 @@ impl Encoder {
     /// One object.
     pub fn one<T: Object>(&self, object: T) -> Bytes {
         match self.shape {
-            Shape::Table(version) => as_json::table(self, version, vec![object])
+            Shape::Table(version) => as_json::table(self, version, Some(object).into_iter())
                 .fold(BytesMut::new(), |mut out, frame| {
                     out.extend_from_slice(&frame);
                     out
@@ -48,7 +48,7 @@ impl Encoder {
     }
 
     /// A list, frame by frame.
-    pub fn list<T: Object>(&self, objects: Vec<T>) -> Box<dyn Iterator<Item = Bytes> + Send> {
+    pub fn list(&self, objects: impl Objects) -> Box<dyn Iterator<Item = Bytes> + Send> {
         match self.shape {
             Shape::Table(version) => Box::new(as_json::table(self, version, objects)),
             Shape::Object(Format::Json, part) => as_json::list(self, part, objects),
@@ -65,12 +65,11 @@ struct Around {
 }
 
 /// `around` with the objects in it, in frames of about [`FRAME`] bytes.
-fn frames<T: Object>(
+fn frames<T>(
     around: Around,
-    objects: Vec<T>,
+    mut objects: impl Iterator<Item = T> + Send,
     mut write: impl FnMut(&mut BytesMut, &T) + Send,
 ) -> impl Iterator<Item = Bytes> + Send {
-    let mut objects = objects.into_iter();
     let mut pending = Some(around.head);
     let mut separator: &[u8] = b"";
     std::iter::from_fn(move || {

@@ -63,9 +63,7 @@ impl LabelSelector {
 
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.requirements
-            .iter()
-            .all(|requirement| requirement.matches(labels.get(&requirement.key).map(AsRef::as_ref)))
+        self.requirements.iter().all(|requirement| requirement.matches(labels.get(&requirement.key)))
     }
 
     /// The requirements as a SubjectAccessReview states them. It has no word for `>` and `<`; those are left out, which asks for

@@ -4,7 +4,7 @@ use super::*;
 use crate::inventory::Labels;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(key, value)| (Box::from(*key), Box::from(*value))).collect()
+    Labels::of(pairs.iter().copied())
 }
 
 #[test]
@@ -129,7 +129,7 @@ impl Model {
     }
 
     fn holds(&self, labels: &Labels) -> bool {
-        let value = labels.iter().find(|(key, _)| ***key == *self.key).map(|(_, value)| value.to_string());
+        let value = labels.iter().find(|(key, _)| *key == &*self.key).map(|(_, value)| value.to_string());
         match (self.kind, value) {
             (0, value) => value.is_some(),
             (1, value) => value.is_none(),
@@ -151,7 +151,7 @@ proptest! {
         ),
         pairs in prop::collection::btree_map("[a-c]", "[x-z]{0,1}", 0..4),
     ) {
-        let labels: Labels = pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let labels: Labels = pairs.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         let text = models.iter().map(Model::text).collect::<Vec<_>>().join(",");
         let selector = LabelSelector::parse(&text).unwrap();
         prop_assert_eq!(selector.matches(&labels), models.iter().all(|model| model.holds(&labels)), "{}", text);

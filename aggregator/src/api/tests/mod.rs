@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use super::*;
 use crate::{
     health::Check,
-    inventory::{Container, Node, Pod},
+    inventory::{Container, Labels, Node, Pod},
     units::{Bytes, NanoCores},
     view::{NodeEntry, NodeView, PodEntry, Usage},
 };
@@ -55,8 +55,8 @@ fn now() -> Now {
     Now { instant, real: RealTime(1_777_888_807_300_000_000) }
 }
 
-fn labels(pairs: &[(&str, &str)]) -> BTreeMap<Box<str>, Box<str>> {
-    pairs.iter().map(|(key, value)| (Box::from(*key), Box::from(*value))).collect()
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::of(pairs.iter().copied())
 }
 
 fn mk_node(name: &str) -> Node {

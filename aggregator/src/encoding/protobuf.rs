@@ -1,5 +1,6 @@
 //! Protocol buffers by hand. A [`Message`] names its fields once; its length and its bytes both come from that one list,
-//! so that they cannot differ, and nothing is allocated to know a length before the bytes.
+//! so that they cannot differ. Bytes are written once, from front to back: a message's length is put before it when its
+//! end is known, so nothing inside is measured again at every level.
 
 use bytes::{Bytes, BytesMut};
 
@@ -36,6 +37,9 @@ pub trait Fields {
         self.delimited(field, text.len(), |out| out.extend_from_slice(text.as_bytes()));
     }
 
+    /// Fields as they are, tags and prefixes included: what was encoded before.
+    fn encoded(&mut self, fields: &[u8]);
+
     /// A message.
     fn message(&mut self, field: u8, message: &impl Message) {
         self.delimited(field, message.length(), |out| message.fields(out));
@@ -53,6 +57,10 @@ impl Fields for Length {
     fn delimited(&mut self, _: u8, length: usize, _: impl FnOnce(&mut BytesMut)) {
         self.0 += delimited_length(length);
     }
+
+    fn encoded(&mut self, fields: &[u8]) {
+        self.0 += fields.len();
+    }
 }
 
 impl Fields for BytesMut {
@@ -63,6 +71,28 @@ impl Fields for BytesMut {
     fn delimited(&mut self, field: u8, length: usize, write: impl FnOnce(&mut BytesMut)) {
         key(self, field, length);
         write(self);
+    }
+
+    fn encoded(&mut self, fields: &[u8]) {
+        self.extend_from_slice(fields);
+    }
+
+    fn message(&mut self, field: u8, message: &impl Message) {
+        // One byte of length is enough for most messages; a longer one is moved by what its length needs more.
+        self.extend_from_slice(&[field << 3 | 2, 0]);
+        let start = self.len();
+        message.fields(self);
+        let length = self.len() - start;
+        let more = varint_length(length as u64) - 1;
+        if more > 0 {
+            self.resize(start + length + more, 0);
+            self.copy_within(start..start + length, start + more);
+        }
+        let mut rest = length;
+        for (at, byte) in self.iter_mut().skip(start - 1).take(more + 1).enumerate() {
+            *byte = low_bits(rest as u64) | if at < more { 0x80 } else { 0 };
+            rest >>= 7;
+        }
     }
 }
 
@@ -160,6 +190,42 @@ mod tests {
             document("v1", "K", &Number(404))[..],
             *b"k8s\0\x0a\x07\x0a\x02v1\x12\x01K\x12\x03\x30\x94\x03\x1a\x00\x22\x00"
         );
+    }
+
+    struct Nested<'a>(&'a str, usize);
+
+    impl Message for Nested<'_> {
+        fn fields(&self, to: &mut impl Fields) {
+            to.text(1, self.0);
+            if self.1 > 0 {
+                to.message(2, &Nested(self.0, self.1 - 1));
+            }
+            to.encoded(b"\x18\x01");
+        }
+    }
+
+    /// The same by prost's own rules, from the inside out.
+    fn nested(text: &str, depth: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        prost::encoding::string::encode(1, &text.to_owned(), &mut out);
+        if depth > 0 {
+            prost::encoding::bytes::encode(2, &nested(text, depth - 1), &mut out);
+        }
+        prost::encoding::bool::encode(3, &true, &mut out);
+        out
+    }
+
+    #[test]
+    fn lengths_of_every_size_stand_before_what_they_measure() {
+        for length in [0, 1, 100, 125, 126, 127, 128, 5000, 16_381, 16_384, 70_000] {
+            for depth in 0..4 {
+                let text = "x".repeat(length);
+                let mut out = BytesMut::new();
+                Nested(&text, depth).fields(&mut out);
+                assert_eq!(out.len(), Nested(&text, depth).length(), "{length} {depth}");
+                assert!(out[..] == nested(&text, depth)[..], "{length} {depth}");
+            }
+        }
     }
 
     proptest! {
