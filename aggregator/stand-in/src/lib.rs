@@ -53,6 +53,7 @@ struct Shared {
     policy: policy::Policy,
     traffic: fault::Traffic,
     backends: backend::Backends,
+    access_reviews: Mutex<Vec<Value>>,
     discovered: Mutex<Vec<discovery::Version>>,
     recheck: Notify,
     bookmarks: Duration,
@@ -109,6 +110,7 @@ impl Builder {
             policy: policy::Policy::bootstrap(AGGREGATOR_USER),
             traffic: fault::Traffic::default(),
             backends: backend::Backends::new(front_proxy.clone()),
+            access_reviews: Mutex::default(),
             discovered: Mutex::default(),
             recheck: Notify::new(),
             bookmarks: self.bookmarks,
@@ -328,6 +330,11 @@ impl StandIn {
     /// How many requests of this kind came so far: `"tokenreviews"`, `"watch pods"`, `"/readyz"`.
     pub fn requests<'a>(&self, target: impl Into<Target> + 'a) -> u64 {
         self.shared.traffic.count(&target.into())
+    }
+
+    /// The `spec` of every SubjectAccessReview that was answered since the last call.
+    pub fn take_access_reviews(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.shared.access_reviews.lock())
     }
 
     /// The next `times` requests of this kind fail that way.

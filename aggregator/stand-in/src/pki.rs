@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -13,7 +13,7 @@ use crate::Error;
 /// A certificate with its key, both as PEM.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The certificate.
+    /// The certificate; intermediates may follow.
     pub certificate_pem: String,
     /// Its private key (PKCS #8).
     pub key_pem: String,
@@ -22,9 +22,10 @@ pub struct Identity {
 impl Identity {
     /// The same as rustls wants it.
     pub fn to_rustls(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-        let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())?;
+        let chain =
+            CertificateDer::pem_slice_iter(self.certificate_pem.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?;
-        Ok((vec![certificate], key))
+        Ok((chain, key))
     }
 }
 
@@ -39,17 +40,30 @@ pub struct Authority {
 impl Authority {
     /// Makes a new authority with that common name.
     pub fn new(common_name: &str) -> Result<Self, Error> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name = subject::<&str>(common_name, &[]);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?;
-        Ok(Self {
+        let (params, key) = (authority_params(common_name)?, KeyPair::generate()?);
+        Ok(Self::of(&params.self_signed(&key)?, params, key))
+    }
+
+    /// An authority whose own time was over long ago.
+    pub fn expired(common_name: &str) -> Result<Self, Error> {
+        let (mut params, key) = (authority_params(common_name)?, KeyPair::generate()?);
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2001, 1, 1);
+        Ok(Self::of(&params.self_signed(&key)?, params, key))
+    }
+
+    /// An authority below this one.
+    pub fn intermediate(&self, common_name: &str) -> Result<Self, Error> {
+        let (params, key) = (authority_params(common_name)?, KeyPair::generate()?);
+        Ok(Self::of(&params.signed_by(&key, &self.issuer)?, params, key))
+    }
+
+    fn of(certificate: &Certificate, params: CertificateParams, key: KeyPair) -> Self {
+        Self {
             pem: certificate.pem().into(),
             der: certificate.der().clone(),
             issuer: Arc::new(Issuer::new(params, key)),
-        })
+        }
     }
 
     /// Its certificate as PEM.
@@ -67,6 +81,18 @@ impl Authority {
     pub fn client<S: AsRef<str>>(&self, common_name: &str, organizations: &[S]) -> Result<Identity, Error> {
         let mut params = client_params(common_name, organizations)?;
         backdate(&mut params);
+        self.sign(&params)
+    }
+
+    /// A client certificate of any shape.
+    pub fn client_with(
+        &self,
+        common_name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<Identity, Error> {
+        let mut params = client_params::<&str>(common_name, &[])?;
+        backdate(&mut params);
+        change(&mut params);
         self.sign(&params)
     }
 
@@ -94,6 +120,14 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Identity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+fn authority_params(common_name: &str) -> Result<CertificateParams, Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = subject::<&str>(common_name, &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
 }
 
 fn client_params<S: AsRef<str>>(common_name: &str, orgs: &[S]) -> Result<CertificateParams, Error> {

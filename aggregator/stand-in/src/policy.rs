@@ -13,6 +13,7 @@ pub struct Rule {
     resources: Vec<String>,
     names: Vec<String>,
     namespace: Option<String>,
+    selecting: Option<(String, String)>,
     paths: Vec<String>,
 }
 
@@ -48,6 +49,13 @@ impl Rule {
         self
     }
 
+    /// Only lists and watches that select objects with this value of a field or label, and nothing else.
+    #[must_use]
+    pub fn selecting(mut self, key: &str, value: &str) -> Self {
+        self.selecting = Some((key.to_owned(), value.to_owned()));
+        self
+    }
+
     fn covers(&self, wish: &Wish<'_>) -> bool {
         let within = |list: &[String], item: &str| list.iter().any(|x| x == "*" || x == item);
         if !within(&self.verbs, wish.verb) {
@@ -63,6 +71,7 @@ impl Rule {
                     && within(&self.resources, resource)
                     && (self.names.is_empty() || self.names.iter().any(|x| x == name))
                     && self.namespace.as_deref().is_none_or(|only| only == namespace)
+                    && self.selecting.as_ref().is_none_or(|only| wish.selected.contains(only))
             }
         }
     }
@@ -73,6 +82,8 @@ impl Rule {
 pub(crate) struct Wish<'a> {
     pub(crate) verb: &'a str,
     pub(crate) object: Object<'a>,
+    /// Fields and labels that are selected by one value.
+    pub(crate) selected: &'a [(String, String)],
 }
 
 /// With what.

@@ -98,7 +98,7 @@ impl RequestInfo {
             },
             _ => Object::Path(&self.path),
         };
-        Wish { verb: &self.verb, object }
+        Wish { verb: &self.verb, object, selected: &[] }
     }
 
     /// What is counted, and what faults aim at: the resource, else the path.

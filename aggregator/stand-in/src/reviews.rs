@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ pub(crate) fn token(body: &[u8], tokens: &Tokens, store: &Store) -> Response<Bod
 }
 
 /// Answers a SubjectAccessReview.
-pub(crate) fn access(body: &[u8], policy: &Policy) -> Response<Body> {
+pub(crate) fn access(body: &[u8], policy: &Policy, seen: &Mutex<Vec<Value>>) -> Response<Body> {
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "camelCase")]
     struct Spec {
@@ -60,7 +61,7 @@ pub(crate) fn access(body: &[u8], policy: &Policy) -> Response<Body> {
         non_resource_attributes: Option<NonResourceAttributes>,
     }
     #[derive(Default, Deserialize)]
-    #[serde(default)]
+    #[serde(default, rename_all = "camelCase")]
     struct ResourceAttributes {
         verb: String,
         group: String,
@@ -68,6 +69,20 @@ pub(crate) fn access(body: &[u8], policy: &Policy) -> Response<Body> {
         subresource: String,
         namespace: String,
         name: String,
+        field_selector: Selector,
+        label_selector: Selector,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Selector {
+        requirements: Vec<Requirement>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Requirement {
+        key: String,
+        operator: String,
+        values: Vec<String>,
     }
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -78,6 +93,7 @@ pub(crate) fn access(body: &[u8], policy: &Policy) -> Response<Body> {
     let Some((mut review, spec)) = parse::<Spec>(body) else {
         return answer::status(StatusCode::BAD_REQUEST, "the body is not a SubjectAccessReview");
     };
+    seen.lock().push(review["spec"].clone());
     let caller = Caller { name: spec.user, uid: spec.uid, groups: spec.groups, extra: spec.extra };
     let reason = match (&spec.resource_attributes, &spec.non_resource_attributes) {
         (Some(r), None) => {
@@ -91,11 +107,17 @@ pub(crate) fn access(body: &[u8], policy: &Policy) -> Response<Body> {
                 namespace: &r.namespace,
                 name: &r.name,
             };
-            policy.allows(&caller, &Wish { verb: &r.verb, object })
+            let all = r.field_selector.requirements.iter().chain(&r.label_selector.requirements);
+            let selected: Vec<_> = all
+                .filter(|one| one.operator == "In")
+                .filter_map(|one| {
+                    Some((one.key.clone(), <&[String; 1]>::try_from(&*one.values).ok()?[0].clone()))
+                })
+                .collect();
+            policy.allows(&caller, &Wish { verb: &r.verb, object, selected: &selected })
         }
-        (None, Some(path)) => {
-            policy.allows(&caller, &Wish { verb: &path.verb, object: Object::Path(&path.path) })
-        }
+        (None, Some(path)) => policy
+            .allows(&caller, &Wish { verb: &path.verb, object: Object::Path(&path.path), selected: &[] }),
         _ => {
             let text = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             return answer::status(StatusCode::UNPROCESSABLE_ENTITY, text);

@@ -162,7 +162,9 @@ async fn review(shared: &Shared, info: &RequestInfo, request: Request<Incoming>)
     match request.into_body().collect().await.map(http_body_util::Collected::to_bytes) {
         Err(error) => answer::status(StatusCode::BAD_REQUEST, &error.to_string()),
         Ok(body) if resource == "tokenreviews" => reviews::token(&body, &shared.tokens, &shared.store),
-        Ok(body) if resource == "subjectaccessreviews" => reviews::access(&body, &shared.policy),
+        Ok(body) if resource == "subjectaccessreviews" => {
+            reviews::access(&body, &shared.policy, &shared.access_reviews)
+        }
         Ok(_) => answer::status(StatusCode::NOT_FOUND, "the server could not find the requested resource"),
     }
 }
@@ -176,7 +178,7 @@ fn acting_as(caller: Caller, request: &Request<Incoming>) -> Result<Caller, Box<
     let Some(name) = values("impersonate-user").pop() else { return Ok(caller) };
     if !caller.is_master() {
         let object = Object::Resource { group: "", resource: "users", namespace: "", name: &name };
-        return Err(Box::new(forbidden(&caller, &Wish { verb: "impersonate", object })));
+        return Err(Box::new(forbidden(&caller, &Wish { verb: "impersonate", object, selected: &[] })));
     }
     let groups = values("impersonate-group");
     Ok(Caller { name, groups, ..Caller::default() }.authenticated())
