@@ -15,9 +15,19 @@ pub fn run(root: &Path, args: &[&str]) -> Result<ExitCode> {
     setup::for_lab(root)?;
     println!("build: agent, aggregator and lab, as they ship");
     build::static_release(root)?;
-    let mut command = Command::new(build::static_dir(root).join("waggle-lab"));
+    let mut command = program(root);
     environment(root, &mut command)?;
-    let status = command.args(args).status().context("cannot start waggle-lab")?;
+    finish(command.args(args))
+}
+
+/// The lab as it was built last.
+pub fn program(root: &Path) -> Command {
+    Command::new(build::static_dir(root).join("waggle-lab"))
+}
+
+/// Runs the lab to its end; its exit code is ours.
+pub fn finish(command: &mut Command) -> Result<ExitCode> {
+    let status = command.status().context("cannot start waggle-lab")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -27,6 +37,7 @@ pub fn environment(root: &Path, command: &mut Command) -> Result<()> {
         .env("WAGGLE_BINARIES", build::static_dir(root))
         .env("WAGGLE_KERNELS", setup::kernels::dir()?)
         .env("WAGGLE_KUBECTL", setup::kubectl()?)
+        .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
         .env("WAGGLE_STATE", cache::state(root));
     Ok(())
 }

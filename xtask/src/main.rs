@@ -3,6 +3,7 @@
 
 mod build;
 mod cache;
+mod cluster;
 mod lab;
 mod progress;
 mod setup;
@@ -25,7 +26,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what this machine lacks: packages, the BPF toolchain, kernels, kubectl.
+    /// Install what this machine lacks: packages, the BPF toolchain, kernels, kubectl, a control plane.
     Setup,
     /// Run every test; the last line is `N passed, N failed, N skipped`.
     Test {
@@ -44,6 +45,11 @@ enum Command {
         /// What to measure.
         what: Bench,
     },
+    /// A real control plane on this machine with the aggregator behind it: etcd, kube-apiserver, controllers.
+    Cluster {
+        /// Start it, end it, or say how it is.
+        what: Cluster,
+    },
     /// Boot a node in a virtual machine and open a shell on it.
     Vm {
         /// The kernel's release line.
@@ -61,6 +67,16 @@ enum Bench {
     Collector,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Cluster {
+    /// Start it, and print the kubeconfig.
+    Up,
+    /// End its processes.
+    Down,
+    /// Show its processes, versions and registrations.
+    Status,
+}
+
 fn run(command: Command) -> Result<ExitCode> {
     let root = cache::workspace_root()?;
     match command {
@@ -68,6 +84,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test { quick } => test::run(&root, quick),
         Command::Demo { keep } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
+        Command::Cluster { what: Cluster::Up } => cluster::up(&root),
+        Command::Cluster { what: Cluster::Down } => cluster::ask(&root, "down"),
+        Command::Cluster { what: Cluster::Status } => cluster::ask(&root, "status"),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
     }
 }

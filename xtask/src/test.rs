@@ -1,12 +1,13 @@
 //! Every test there is: format, lints, documentation, dependencies, cargo's tests, and those that boot virtual machines.
 
 use std::{
+    fs,
     path::Path,
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     build, cache, lab, progress, setup,
@@ -41,7 +42,7 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     let mut outputs = vec![steps.run("tests", Count::Tests, cargo(root, &product))];
     let own = ["test", "-p", "waggle-lab", "--lib", "--bins", "--no-fail-fast"];
     outputs.push(steps.run("tests of the lab", Count::Tests, cargo(root, &own)));
-    outputs.push(machines(root, &mut steps, quick));
+    outputs.extend(slow(root, &mut steps, quick));
 
     let skipped: Vec<&str> = outputs.iter().flat_map(|output| tally::ignored(output)).collect();
     if !skipped.is_empty() {
@@ -50,25 +51,58 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tests that boot virtual machines, one machine at a time. In a quick run cargo counts them as ignored.
-fn machines(root: &Path, steps: &mut Steps, quick: bool) -> String {
-    const NAME: &str = "tests in virtual machines";
-    let args = ["test", "-p", "waggle-lab", "--test", "*", "--no-fail-fast"];
-    if quick {
-        return steps.run(NAME, Count::Tests, cargo(root, &args));
-    }
+/// What the name of a test file begins with that needs a real control plane, and no virtual machine.
+const CONTROL_PLANE: [&str; 2] = ["control_plane", "hpa"];
+
+/// The tests that boot virtual machines, one machine at a time, and those behind a real control plane. In a quick run
+/// cargo counts them as ignored.
+fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
+    let names = ["tests in virtual machines", "tests behind a control plane"];
     let started = Instant::now();
-    println!("==> release build for virtual machines");
-    if let Err(error) = build::static_release(root) {
-        steps.fail(NAME, started.elapsed(), &format!("{error:#}"));
-        return String::new();
-    }
-    let command = cargo(root, &args).and_then(|mut command| {
-        command.args(["--", "--ignored", "--test-threads=1"]);
-        lab::environment(root, &mut command)?;
-        Ok(command)
+    let ready = test_files(&root.join("xtask/lab/tests")).and_then(|files| {
+        if !quick {
+            println!("==> release build for virtual machines and control plane");
+            build::static_release(root)?;
+        }
+        Ok(files)
     });
-    steps.run(NAME, Count::Tests, command)
+    let files = match ready {
+        Ok(files) => files,
+        Err(error) => {
+            for name in names {
+                steps.fail(name, started.elapsed(), &format!("{error:#}"));
+            }
+            return Vec::new();
+        }
+    };
+    let (planes, machines): (Vec<String>, Vec<String>) =
+        files.into_iter().partition(|file| CONTROL_PLANE.iter().any(|beginning| file.starts_with(beginning)));
+    let mut run = |name: &str, files: &[String]| {
+        let command = cargo(root, &["test", "-p", "waggle-lab", "--no-fail-fast"]).and_then(|mut command| {
+            command.args(files.iter().flat_map(|file| ["--test", file]));
+            if !quick {
+                command.args(["--", "--ignored", "--test-threads=1"]);
+                lab::environment(root, &mut command)?;
+            }
+            Ok(command)
+        });
+        steps.run(name, Count::Tests, command)
+    };
+    vec![run(names[0], &machines), run(names[1], &planes)]
+}
+
+/// The names of the lab's test programs, in order.
+fn test_files(dir: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", dir.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Known advisories need a database from the network: without one the check is skipped, and said to be.

@@ -231,7 +231,8 @@ fn aggregator_command(
     Ok(command)
 }
 
-async fn client(kubeconfig: &str) -> Result<kube::Client> {
+/// A client of an API server.
+pub(crate) async fn client(kubeconfig: &str) -> Result<kube::Client> {
     let kubeconfig = kube::config::Kubeconfig::from_yaml(kubeconfig).context("an odd kubeconfig")?;
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
@@ -244,7 +245,7 @@ async fn client(kubeconfig: &str) -> Result<kube::Client> {
 
 /// A port of the loopback that nobody uses now. Another process could take it before it is bound; nothing is lost then
 /// but this run.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).context("no free port")
 }
 

@@ -6,6 +6,7 @@ pub mod central;
 pub mod checks;
 pub mod cluster;
 pub mod control;
+pub mod control_plane;
 pub mod cpio;
 pub mod demo;
 pub mod layout;

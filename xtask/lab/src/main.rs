@@ -5,7 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
-use waggle_lab::{bench, demo, layout::Layout, paths::Paths, relay, shell};
+use waggle_lab::{
+    bench,
+    control_plane::{Places, lasting},
+    demo,
+    layout::Layout,
+    paths::Paths,
+    relay, shell,
+};
 
 /// Waggle's lab. Run it by `cargo xtask`.
 #[derive(Debug, Parser)]
@@ -34,6 +41,12 @@ enum Command {
         #[arg(value_parser = ["collector"])]
         what: String,
     },
+    /// A control plane that stays.
+    Cluster {
+        /// What to do with it.
+        #[arg(value_parser = ["up", "down", "status"])]
+        what: String,
+    },
     /// Boot a machine and open a shell.
     Vm {
         /// The kernel's release line.
@@ -51,10 +64,13 @@ fn run(command: Command) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Command::Cluster { what } = &command {
+        return runtime.block_on(cluster(what));
+    }
     let paths = Paths::from_environment()?;
     runtime.block_on(async {
         match command {
-            Command::Relay { .. } => Ok(ExitCode::SUCCESS),
+            Command::Relay { .. } | Command::Cluster { .. } => Ok(ExitCode::SUCCESS),
             Command::Demo { keep } => {
                 let holds = demo::run(&paths, keep).await?;
                 Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -69,6 +85,16 @@ fn run(command: Command) -> Result<ExitCode> {
             }
         }
     })
+}
+
+async fn cluster(what: &str) -> Result<ExitCode> {
+    let places = Places::from_environment()?;
+    let well = match what {
+        "up" => lasting::up(&places).await.map(|()| true)?,
+        "down" => lasting::down(&places).map(|()| true)?,
+        _ => lasting::status(&places).await?,
+    };
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn main() -> ExitCode {

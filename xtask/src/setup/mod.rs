@@ -2,7 +2,9 @@
 //! second run does nothing and takes milliseconds. The machine's own package sources are never changed.
 
 mod apt;
+pub mod control_plane;
 mod deny;
+mod go;
 pub mod kernels;
 mod kubectl;
 mod rust;
@@ -83,6 +85,7 @@ pub fn all(root: &Path) -> Result<()> {
     let started = Instant::now();
     for_quick(root)?;
     for_lab(root)?;
+    control_plane::ensure(root)?;
     println!("setup: everything is there ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,0 +1,71 @@
+//! Puts Waggle's objects into the API server: the base under `deploy/`, the overlay of the lab, and what only a running
+//! lab knows. Owns a folder that kustomize reads.
+
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+/// The overlay that is always the same.
+const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+
+/// Writes a kustomization into `folder`: the overlay with the aggregator's port and, where the lab makes its serving
+/// certificate, their authority.
+pub fn write(folder: &Path, port: u16, ca: Option<&str>) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let canonical = |path: &Path| {
+        path.canonicalize().with_context(|| format!("cannot find the folder {}", path.display()))
+    };
+    // kustomize takes other folders by relative paths only.
+    let overlay = relative(&canonical(folder)?, &canonical(Path::new(OVERLAY))?);
+    let mut of_registrations = vec![json!({"op": "replace", "path": "/spec/service/port", "value": port})];
+    if let Some(ca) = ca {
+        of_registrations.push(json!({"op": "add", "path": "/spec/caBundle", "value": STANDARD.encode(ca)}));
+    }
+    let patch = |kind: &str, operations: Vec<Value>| json!({"target": {"kind": kind}, "patch": Value::Array(operations).to_string()});
+    let of_service = vec![json!({"op": "replace", "path": "/spec/ports/0/port", "value": port})];
+    let mut service = patch("Service", of_service);
+    service["target"]["name"] = json!("waggle-aggregator");
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [overlay],
+        "patches": [service, patch("APIService", of_registrations)],
+    });
+    let file = folder.join("kustomization.yaml");
+    // JSON is YAML.
+    fs::write(&file, format!("{kustomization:#}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The way from one folder to another; both are absolute and without links.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
+    while let (Some(left), Some(right)) = (from.peek(), to.peek())
+        && left == right
+    {
+        from.next();
+        to.next();
+    }
+    from.map(|_| Component::ParentDir).chain(to).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_between_folders() {
+        for (from, to, way) in [
+            ("/a/b/c", "/a/d", "../../d"),
+            ("/a", "/a/b/c", "b/c"),
+            ("/a/b", "/a", ".."),
+            ("/x", "/y/z", "../y/z"),
+        ] {
+            assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(way), "{from} {to}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Behind a real kube-apiserver: registration, rights, what etcd holds, what happens while nobody serves.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::{
+    path::Path,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::{runtime::Runtime, time::sleep};
+use waggle_lab::control_plane::{API_SERVICES, ControlPlane, Options, Places};
+
+/// One control plane for all tests here: a start takes longer than most of them.
+struct World {
+    runtime: Runtime,
+    plane: ControlPlane,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let runtime = Runtime::new().unwrap();
+    let begun = Instant::now();
+    let plane = runtime.block_on(async {
+        let plane =
+            ControlPlane::start(&Places::from_environment().unwrap(), &Options::named("control-plane"))
+                .await
+                .unwrap();
+        println!("control plane and objects after {:?}", begun.elapsed());
+        plane.start_aggregator(&[]).await.unwrap();
+        plane.wait_available().await.unwrap();
+        plane
+    });
+    println!("Available after {:?}", begun.elapsed());
+    World { runtime, plane }
+});
+
+fn behind(test: impl AsyncFnOnce(&'static ControlPlane)) {
+    let World { runtime, plane } = &*WORLD;
+    runtime.block_on(test(plane));
+}
+
+/// What kubectl says as the user of a kubeconfig: exit code 0 or not, and both outputs.
+async fn said(plane: &ControlPlane, kubeconfig: &Path, args: &[&str]) -> (bool, String) {
+    let output = plane.kubectl_as(kubeconfig, args).await.unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+#[ignore = "needs a real control plane: cargo xtask test"]
+fn both_versions_are_available_and_verified() {
+    behind(async |plane| {
+        for name in API_SERVICES {
+            let object =
+                plane.get(&format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await.unwrap();
+            assert!(object["spec"]["caBundle"].as_str().unwrap().len() > 100, "{object}");
+            assert_eq!(object["spec"]["insecureSkipTLSVerify"], Value::Null);
+        }
+        let all = plane.get("/apis/apiregistration.k8s.io/v1/apiservices").await.unwrap();
+        let ours =
+            all["items"].as_array().unwrap().iter().filter(|one| one["spec"]["group"] == "metrics.k8s.io");
+        assert_eq!(ours.count(), API_SERVICES.len());
+        // An Available APIService is no proof that the bundle is right: the check does not verify. An answer is.
+        for version in ["v1", "v1beta1"] {
+            let list = plane.get(&format!("/apis/metrics.k8s.io/{version}/nodes")).await.unwrap();
+            assert_eq!(list["kind"], "NodeMetricsList");
+            assert_eq!(list["apiVersion"], format!("metrics.k8s.io/{version}"));
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: cargo xtask test"]
+fn who_may_view_may_read_metrics_and_nobody_else() {
+    behind(async |plane| {
+        let viewer = plane.user("viewer", &[]).unwrap();
+        let stranger = plane.user("stranger", &[]).unwrap();
+        let role = ["create", "clusterrolebinding", "viewers", "--clusterrole=view", "--user=viewer"];
+        plane.kubectl(&role).await.unwrap();
+        let (code, text) = said(plane, &stranger, &["get", "--raw", "/apis/metrics.k8s.io/v1/nodes"]).await;
+        assert!(!code);
+        let refusal = "nodes.metrics.k8s.io is forbidden: User \"stranger\" cannot list resource \"nodes\" in API \
+                       group \"metrics.k8s.io\" at the cluster scope";
+        assert!(text.contains(refusal), "{text}");
+        let (code, text) = said(plane, &stranger, &["get", "podmetrics", "-n", "default"]).await;
+        assert!(!code);
+        assert!(text.contains("in the namespace \"default\""), "{text}");
+
+        // The role view has the rule by aggregation, which a controller does.
+        let begun = Instant::now();
+        loop {
+            let (code, text) =
+                said(plane, &viewer, &["get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"]).await;
+            if code {
+                assert!(text.contains("\"kind\":\"NodeMetricsList\""), "{text}");
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{text}");
+            sleep(Duration::from_millis(200)).await;
+        }
+        let rules = plane.kubectl(&["get", "clusterrole", "view", "-o", "json"]).await.unwrap();
+        assert!(rules.contains("metrics.k8s.io"), "{rules}");
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: cargo xtask test"]
+fn etcd_holds_nothing_but_the_registrations() {
+    behind(async |plane| {
+        let keys = plane.etcd_keys().await.unwrap();
+        // Hundreds: the objects that a fresh API server makes for itself.
+        assert!(keys.len() > 100, "{keys:?}");
+        assert!(keys.iter().any(|key| key.ends_with("/waggle-system/waggle-ca")), "{keys:?}");
+        let mut ours: Vec<&String> = keys.iter().filter(|key| key.contains("metrics.k8s.io")).collect();
+        ours.sort_unstable();
+        let expected =
+            API_SERVICES.map(|name| format!("/registry/apiregistration.k8s.io/apiservices/{name}"));
+        assert_eq!(ours, expected.iter().collect::<Vec<_>>());
+    });
+}
+
+#[test]
+#[ignore = "needs a real control plane: cargo xtask test"]
+fn the_aggregator_has_no_rights_beyond_its_own() {
+    behind(async |plane| {
+        let account = "--as=system:serviceaccount:waggle-system:waggle-aggregator";
+        for (args, may) in [
+            (["list", "pods", "-A"].as_slice(), true),
+            (&["watch", "nodes"], true),
+            (&["create", "tokenreviews.authentication.k8s.io"], true),
+            (&["create", "subjectaccessreviews.authorization.k8s.io"], true),
+            (&["patch", "apiservices/v1beta1.metrics.k8s.io"], true),
+            (&["update", "secrets/waggle-ca", "-n", "waggle-system"], true),
+            (&["patch", "configmaps/waggle-ca", "-n", "waggle-system"], true),
+            (&["get", "pods", "-A"], false),
+            (&["delete", "pods", "-A"], false),
+            (&["patch", "apiservices/v1."], false),
+            (&["create", "secrets", "-n", "waggle-system"], false),
+            (&["get", "secrets", "-n", "waggle-system"], false),
+            (&["get", "configmaps", "-n", "waggle-system"], false),
+            (&["create", "serviceaccounts/token", "-n", "waggle-system"], false),
+            (&["get", "nodes", "--subresource=metrics"], false),
+        ] {
+            let all = [["auth", "can-i", account].as_slice(), args].concat();
+            // Exit code 1 is the answer "no".
+            let (_, text) = said(plane, plane.kubeconfig(), &all).await;
+            let answer = text.lines().next().unwrap_or_default();
+            assert_eq!(answer, if may { "yes" } else { "no" }, "{args:?}: {text}");
+        }
+        let agent = "--as=system:serviceaccount:waggle-system:waggle-agent";
+        for verb in ["get", "list", "create", "delete"] {
+            let (code, text) =
+                said(plane, plane.kubeconfig(), &["auth", "can-i", agent, verb, "pods", "-A"]).await;
+            assert!(!code && text.starts_with("no\n"), "{verb}: {text}");
+        }
+    });
+}
+
+/// The namespace controller asks every API for what is in a namespace before it lets it go, and cannot know what an API
+/// holds that does not answer.
+#[test]
+#[ignore = "needs a real control plane: cargo xtask test"]
+fn a_namespace_deleted_while_nobody_serves_goes_once_somebody_does() {
+    behind(async |plane| {
+        plane.kubectl(&["create", "namespace", "leaving"]).await.unwrap();
+        assert!(plane.kill_aggregator().unwrap());
+        wait(plane, "the API server sees that nobody serves", Duration::from_mins(1), async || {
+            let object =
+                plane.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.metrics.k8s.io").await.unwrap();
+            object["status"]["conditions"].as_array().unwrap().iter().any(|one| one["status"] == "False")
+        })
+        .await;
+        plane.kubectl(&["delete", "namespace", "leaving", "--wait=false"]).await.unwrap();
+        let path = "/api/v1/namespaces/leaving";
+        wait(plane, "the namespace says why it waits", Duration::from_secs(30), async || {
+            let object = plane.get(path).await.unwrap();
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|one| {
+                one["type"] == "NamespaceDeletionDiscoveryFailure"
+                    && one["status"] == "True"
+                    && one["message"].to_string().contains("metrics.k8s.io")
+            })
+        })
+        .await;
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(plane.get(path).await.unwrap()["status"]["phase"], "Terminating");
+
+        plane.start_aggregator(&[]).await.unwrap();
+        plane.wait_available().await.unwrap();
+        wait(plane, "the namespace goes", Duration::from_mins(1), async || plane.get(path).await.is_err())
+            .await;
+    });
+}
+
+async fn wait(plane: &ControlPlane, what: &str, limit: Duration, holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(
+            begun.elapsed() < limit,
+            "not within {limit:?}: {what}; logs are in {}",
+            plane.folder().display()
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
+    println!("{what}: {:?}", begun.elapsed());
+}

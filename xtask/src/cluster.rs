@@ -1,0 +1,51 @@
+//! `cargo xtask cluster`: installs and builds what the control plane needs, and hands over to the lab. The state of a
+//! cluster is kept outside of the target folder: `cargo clean` must not make its processes unknown.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{build, lab, setup};
+
+/// Starts the cluster.
+pub fn up(root: &Path) -> Result<ExitCode> {
+    setup::for_build(root)?;
+    setup::control_plane::ensure(root)?;
+    println!("build: agent, aggregator and lab, as they ship");
+    build::static_release(root)?;
+    lab::finish(command(root)?.arg("up"))
+}
+
+/// Asks the lab, which must have been built to start a cluster, and builds nothing.
+pub fn ask(root: &Path, what: &str) -> Result<ExitCode> {
+    if !Path::new(lab::program(root).get_program()).is_file() {
+        println!("no cluster: none was started from this workspace (cargo xtask cluster up)");
+        return Ok(ExitCode::SUCCESS);
+    }
+    lab::finish(command(root)?.arg(what))
+}
+
+fn command(root: &Path) -> Result<Command> {
+    let mut command = lab::program(root);
+    command
+        .arg("cluster")
+        .env("WAGGLE_BINARIES", build::static_dir(root))
+        .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
+        .env("WAGGLE_STATE", state()?);
+    Ok(command)
+}
+
+/// `$XDG_STATE_HOME/waggle`, else `~/.local/state/waggle`.
+fn state() -> Result<PathBuf> {
+    let base = match env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            env::home_dir().context("no home directory: set HOME or XDG_STATE_HOME")?.join(".local/state")
+        }
+    };
+    Ok(base.join("waggle"))
+}
