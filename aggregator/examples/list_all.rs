@@ -103,7 +103,7 @@ async fn main() -> std::io::Result<()> {
             let mut body = api.answer(request.map_err(std::io::Error::other)?).await.into_body();
             bytes = 0;
             while let Some(frame) = body.frame().await {
-                let Ok(frame) = frame;
+                let frame = frame.map_err(std::io::Error::other)?;
                 bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
             }
             times.push(began.elapsed());

@@ -59,6 +59,13 @@ impl BootId {
     }
 }
 
+impl RealTime {
+    /// Whole seconds since the epoch.
+    pub fn seconds(self) -> i64 {
+        i64::try_from(self.0 / 1_000_000_000).unwrap_or(i64::MAX)
+    }
+}
+
 impl BootTime {
     /// The time from `earlier` to this instant; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {

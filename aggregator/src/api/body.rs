@@ -1,22 +1,41 @@
 //! Bodies of answers: one piece, or frames made while they are sent.
 
 use std::{
-    convert::Infallible,
-    fmt,
+    fmt, iter,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+/// Frames that cannot fail.
+pub type Frames = Box<dyn Iterator<Item = Bytes> + Send>;
+/// Frames that are made from others.
+pub type Transformed = Box<dyn Iterator<Item = Result<Bytes, BodyError>> + Send>;
+
+/// An answer breaks off behind its head: the connection tells the client so.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// Laying out what was encoded.
+    #[error("cannot write an answer as YAML: {0}")]
+    Yaml(String),
+    /// Compressing.
+    #[error("cannot compress an answer: {0}")]
+    Compress(std::io::Error),
+    /// The client reads too slowly.
+    #[error("an answer was not read to its end within the time of its request")]
+    Late,
+}
 
 /// A body. It holds the request's place among those in flight until it is sent or dropped.
 #[derive(Default)]
 pub struct Body {
     ready: Option<Bytes>,
-    rest: Option<Box<dyn Iterator<Item = Bytes> + Send>>,
+    rest: Option<Transformed>,
     place: Option<OwnedSemaphorePermit>,
+    until: Option<Instant>,
 }
 
 impl Body {
@@ -26,17 +45,39 @@ impl Body {
     }
 
     /// Frames. If the first is all, the body's length is known.
-    pub fn frames(mut frames: Box<dyn Iterator<Item = Bytes> + Send>) -> Self {
-        let first = frames.next();
-        let second = frames.next();
-        let Some(second) = second else { return Self::full(first.unwrap_or_default()) };
-        let rest = Box::new(std::iter::once(second).chain(frames));
-        Self { ready: first, rest: Some(rest), place: None }
+    pub fn frames(frames: Frames) -> Self {
+        Self::transformed(Box::new(frames.map(Ok)))
     }
 
-    /// Keeps a place until the end of the body.
-    pub fn keep(&mut self, place: Option<OwnedSemaphorePermit>) {
+    /// Frames that may fail. If the first is all, the body's length is known.
+    pub fn transformed(mut frames: Transformed) -> Self {
+        let (first, second) = (frames.next(), frames.next());
+        match (first, second) {
+            (None, _) => Self::default(),
+            (Some(Ok(first)), None) => Self::full(first),
+            (Some(Ok(first)), Some(second)) => {
+                let rest: Transformed = Box::new(iter::once(second).chain(frames));
+                Self { ready: Some(first), rest: Some(rest), ..Self::default() }
+            }
+            (Some(Err(error)), _) => Self { rest: Some(Box::new(iter::once(Err(error)))), ..Self::default() },
+        }
+    }
+
+    /// The frames, taken out.
+    pub fn take(&mut self) -> Transformed {
+        let rest = self.rest.take().unwrap_or_else(|| Box::new(iter::empty()));
+        Box::new(self.ready.take().map(Ok).into_iter().chain(rest))
+    }
+
+    /// The length, where it is known before the frames are made.
+    pub fn known_length(&self) -> Option<usize> {
+        self.rest.is_none().then(|| self.ready.as_ref().map_or(0, Bytes::len))
+    }
+
+    /// Keeps a place until the end of the body, which is to be read before `until`.
+    pub fn keep(&mut self, place: Option<OwnedSemaphorePermit>, until: Instant) {
         self.place = place;
+        self.until = Some(until);
     }
 }
 
@@ -51,18 +92,24 @@ impl fmt::Debug for Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.ready.take().or_else(|| self.rest.as_mut()?.next());
-        if next.is_none() {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let late = self.rest.is_some() && self.until.is_some_and(|until| Instant::now() >= until);
+        let next = if late {
+            Some(Err(BodyError::Late))
+        } else {
+            self.ready.take().map(Ok).or_else(|| self.rest.as_mut()?.next())
+        };
+        if !matches!(next, Some(Ok(_))) {
+            self.ready = None;
             self.rest = None;
             self.place = None;
         }
-        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+        Poll::Ready(next.map(|frame| frame.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,14 +2,17 @@
 //! reads views and inventory, and asks the [`Gate`] who wants what; it never measures, joins or reviews by itself.
 
 mod body;
+mod compress;
 pub mod discovery;
 mod encode;
 pub mod metrics;
 pub mod negotiate;
 mod nodes;
 mod object;
+mod openapi;
 mod pipeline;
 mod pods;
+mod pretty;
 pub mod quantity;
 pub mod query;
 pub mod request;
@@ -20,6 +23,7 @@ pub mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 use std::{
     future::Future,
@@ -137,6 +141,7 @@ pub struct Api<G> {
     probe: Arc<dyn Probe>,
     registry: Arc<RwLock<Registry>>,
     documents: discovery::Documents,
+    openapi: openapi::Documents,
     metrics: metrics::Metrics,
     places: Arc<Semaphore>,
     settings: Settings,
@@ -156,7 +161,8 @@ impl<G: Gate> Api<G> {
         metrics.register(&mut registry.write());
         let places = Arc::new(Semaphore::new(settings.in_flight));
         let documents = discovery::Documents::new(port);
-        Self { gate, source, probe, registry, documents, metrics, places, settings }
+        let openapi = openapi::Documents::new((settings.now)().real.seconds());
+        Self { gate, source, probe, registry, documents, openapi, metrics, places, settings }
     }
 }
 

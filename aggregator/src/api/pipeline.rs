@@ -1,13 +1,11 @@
 //! The order in which a request is judged before it is answered: canonical path, who, place in flight, may they.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{
-    Api, Body, Gate,
+    Api, Body, Gate, compress,
     metrics::Request as Labels,
-    negotiate, quantity,
+    negotiate::Accept,
     query::Query,
     request::{self, Route},
     respond::Refusal,
@@ -22,10 +20,9 @@ const AUDIT_ID: &str = "audit-id";
 impl<G: Gate> Api<G> {
     /// Answers a request. Its body is never read; the peer's certificates are taken from its extensions.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
-        let began = (self.settings.now)().instant;
+        let (began, arrived) = ((self.settings.now)().instant, tokio::time::Instant::now());
         let (mut head, _) = request.into_parts();
         let audit = audit_id(&head.headers);
-        let format = negotiate::status(&head.headers);
         let peer = head.extensions.remove::<PeerCertificates>().unwrap_or_default();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let parsed = request::parse(&head.method, head.uri.path(), &query);
@@ -39,18 +36,22 @@ impl<G: Gate> Api<G> {
         };
 
         let mut unproven = false;
-        let answered = match (&parsed, deadline(&query, self.settings.timeout)) {
+        let answered = match (&parsed, query.timeout()) {
             (Err(_), _) => Err(Failure::no_resource().into()),
             (_, Err(failure)) => Err(failure.into()),
-            (Ok((route, attributes)), Ok(deadline)) => {
+            (Ok((route, attributes)), Ok(asked)) => {
+                // A client's wish shortens the time that it has, and can never lengthen it.
+                let longest = self.settings.timeout;
+                let until = arrived + asked.map_or(longest, |asked| asked.min(longest));
                 let judged =
-                    Judged { method: &head.method, uri: &head.uri, query: &query, route, attributes };
-                tokio::time::timeout(deadline, self.judge(&judged, &peer, &mut head.headers, &mut unproven))
+                    Judged { method: &head.method, uri: &head.uri, query: &query, route, attributes, until };
+                tokio::time::timeout_at(until, self.judge(&judged, &peer, &mut head.headers, &mut unproven))
                     .await
                     .unwrap_or_else(|_| Err(Failure::timeout().into()))
             }
         };
-        let mut response = answered.unwrap_or_else(|refusal| refusal.into_response(format));
+        let mut response = answered
+            .unwrap_or_else(|refusal| refusal.into_response(Accept::new(&head.headers, &query).status()));
 
         if unproven {
             response.extensions_mut().insert(Unproven);
@@ -93,8 +94,10 @@ impl<G: Gate> Api<G> {
         if request.method != Method::GET {
             return Err(Failure::method().into());
         }
-        let mut response = self.respond(request.route, headers, request.query)?;
-        response.body_mut().keep(place);
+        let accept = Accept::new(headers, request.query);
+        let mut response = self.respond(request.route, headers, request.query, &accept)?;
+        compress::apply(headers, &mut response);
+        response.body_mut().keep(place, request.until);
         Ok(response)
     }
 
@@ -127,6 +130,7 @@ struct Judged<'a> {
     query: &'a Query,
     route: &'a Route,
     attributes: &'a Attributes,
+    until: tokio::time::Instant,
 }
 
 /// Counts a request until it is answered or given up.
@@ -162,16 +166,6 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// The time that the request has: `timeout` shortens it, and can never lengthen it.
-fn deadline(query: &Query, longest: Duration) -> Result<Duration, Failure> {
-    let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else { return Ok(longest) };
-    let asked = quantity::parse_duration(text).ok_or_else(|| {
-        let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
-        Failure::bad_request(why)
-    })?;
-    Ok(if asked.is_zero() { longest } else { asked.min(longest) })
-}
-
 fn resource_label(route: &Route) -> &'static str {
     match route {
         Route::Groups | Route::Group | Route::Resources(_) => "discovery",
@@ -180,6 +174,7 @@ fn resource_label(route: &Route) -> &'static str {
         Route::Health(_) => "health",
         Route::Metrics => "metrics",
         Route::ServerVersion => "version",
+        Route::OpenApiV2 | Route::OpenApiV3 | Route::OpenApiGroup(_) => "openapi",
         Route::Root | Route::NoResource | Route::NoPath => "none",
     }
 }

@@ -1,8 +1,11 @@
 //! The query of a request: its pairs, and the list options among them.
 
+use std::time::Duration;
+
 use percent_encoding::percent_decode_str;
 
 use super::{
+    quantity,
     selector::{FieldSelector, LabelSelector, SelectorError},
     status::{Cause, Failure},
 };
@@ -46,6 +49,20 @@ impl Query {
     /// Whether a key is there and says yes: everything but `false` and `0` does, the empty value too.
     pub fn is_true(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
+    }
+
+    /// How long the client wants to wait: `timeout`. Nothing and what is not positive is no wish.
+    pub fn timeout(&self) -> Result<Option<Duration>, Failure> {
+        let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
+        let (negative, magnitude) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let doubly_signed = negative && magnitude.starts_with('+');
+        let asked = quantity::parse_duration(magnitude).filter(|_| !doubly_signed).ok_or_else(|| {
+            let (why, whole) = (wrong_duration(magnitude), text);
+            Failure::bad_request(format!(
+                "invalid timeout specified in the request URL - time: {why} {whole:?}"
+            ))
+        })?;
+        Ok(Some(asked).filter(|asked| !negative && !asked.is_zero()))
     }
 
     /// The list options, checked in the order in which Kubernetes checks them; `resource` for the refusal of `watch`.
@@ -93,6 +110,26 @@ fn decode(text: &str) -> Option<String> {
         return None;
     }
     percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// What Go's `time.ParseDuration` finds wrong first, up to the text itself.
+fn wrong_duration(text: &str) -> String {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let invalid = "invalid duration".to_owned();
+    while !rest.is_empty() {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, tail) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        if !number.contains(|c: char| c.is_ascii_digit()) || number.matches('.').count() > 1 {
+            return invalid;
+        }
+        let (unit, tail) = tail.split_at(tail.find(is_number).unwrap_or(tail.len()));
+        match unit {
+            "" => return "missing unit in duration".to_owned(),
+            "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h" => rest = tail,
+            unknown => return format!("unknown unit {unknown:?} in duration"),
+        }
+    }
+    invalid
 }
 
 fn integer(text: &str) -> Result<i64, Failure> {

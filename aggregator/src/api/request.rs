@@ -30,6 +30,12 @@ pub enum Route {
     Metrics,
     /// `/version`
     ServerVersion,
+    /// `/openapi/v2`
+    OpenApiV2,
+    /// `/openapi/v3`
+    OpenApiV3,
+    /// A document below `/openapi/v3/`, by the rest of its path.
+    OpenApiGroup(String),
     /// `/`
     Root,
     /// Nothing, below `/apis/`.
@@ -85,6 +91,9 @@ fn route(segments: &[&str], trailing: bool, decoded: &str) -> Route {
         ["healthz" | "livez" | "readyz", ..] if !trailing => Route::Health(owned(decoded)),
         ["metrics"] if !trailing => Route::Metrics,
         ["version"] => Route::ServerVersion,
+        ["openapi", "v2"] if !trailing => Route::OpenApiV2,
+        ["openapi", "v3"] if !trailing => Route::OpenApiV3,
+        ["openapi", "v3", group @ ..] if !trailing => Route::OpenApiGroup(group.join("/")),
         _ => Route::NoPath,
     }
 }

@@ -9,34 +9,37 @@ use super::{
     discovery::{Document, Version},
     encode::Encoder,
     json,
-    negotiate::{self, Format, Groups, Shape},
+    negotiate::{Accept, Groups, Representation, Shape},
     nodes::NodeMetrics,
     object::{Object, Objects},
+    openapi,
     pods::PodMetrics,
+    pretty,
     query::Query,
     request::Route,
     status::Failure,
     table::Include,
+    yaml,
 };
 use crate::health;
 
-const JSON: HeaderValue = content_type(Format::Json);
+const JSON: HeaderValue = content_type(Representation::Json);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// What `/` lists.
-const PATHS: [&str; 11] = [
+/// What `/` lists besides the parts of health.
+const PATHS: [&str; 9] = [
     "/apis",
     "/apis/metrics.k8s.io",
     "/apis/metrics.k8s.io/v1",
     "/apis/metrics.k8s.io/v1beta1",
-    "/healthz",
-    "/livez",
-    "/livez/ping",
     "/metrics",
-    "/readyz",
-    "/readyz/ping",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
     "/version",
 ];
+/// How long a document that is asked for by its hash may be kept: a year.
+const KEEP: i64 = 365 * 24 * 60 * 60;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -58,11 +61,17 @@ impl From<Failure> for Refusal {
 }
 
 impl Refusal {
-    /// The answer; a `Status` in that format.
-    pub(super) fn into_response(self, format: Format) -> Response<Body> {
+    /// The answer; a `Status` in that representation.
+    pub(super) fn into_response(self, representation: Representation) -> Response<Body> {
         match self {
             Self::Status(failure) => {
-                let mut response = of_type(content_type(format), failure.encode(format));
+                // To a client that cannot be given what it asked for, nothing can be given as it asked.
+                let representation = if failure.code == StatusCode::NOT_ACCEPTABLE {
+                    Representation::PrettyJson
+                } else {
+                    representation
+                };
+                let mut response = of_type(content_type(representation), failure.encode(representation));
                 *response.status_mut() = failure.code;
                 if failure.nosniff {
                     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
@@ -95,32 +104,47 @@ impl<G: Gate> Api<G> {
         route: &Route,
         headers: &HeaderMap,
         query: &Query,
+        accept: &Accept<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let now = (self.settings.now)().instant;
         match route {
-            Route::Groups => self.groups(headers),
-            Route::Group => document(headers, &self.documents.group),
-            Route::Resources(version) => document(headers, self.documents.resources(*version)),
+            Route::Groups => self.groups(headers, accept),
+            Route::Group => document(accept, &self.documents.group),
+            Route::Resources(version) => document(accept, self.documents.resources(*version)),
             Route::Nodes(version, None) => {
-                let encoder = self.encoder(*version, headers, query, true)?;
-                Ok(list(&encoder, NodeMetrics::list(&self.source, &query.list_options("nodes")?, now)))
+                let (encoder, representation) = self.encoder(*version, accept, query, true)?;
+                Ok(list(
+                    &encoder,
+                    representation,
+                    NodeMetrics::list(&self.source, &query.list_options("nodes")?, now),
+                ))
             }
             Route::Pods(version, namespace) => {
-                let encoder = self.encoder(*version, headers, query, true)?;
+                let (encoder, representation) = self.encoder(*version, accept, query, true)?;
                 let options = query.list_options("pods")?;
-                Ok(list(&encoder, PodMetrics::list(&self.source, namespace.as_deref(), &options, now)))
+                Ok(list(
+                    &encoder,
+                    representation,
+                    PodMetrics::list(&self.source, namespace.as_deref(), &options, now),
+                ))
             }
             Route::Nodes(version, Some(name)) => {
-                let encoder = self.encoder(*version, headers, query, false)?;
-                Ok(one(&encoder, NodeMetrics::get(&self.source, name, now)?))
+                let (encoder, representation) = self.encoder(*version, accept, query, false)?;
+                Ok(one(&encoder, representation, NodeMetrics::get(&self.source, name, now)?))
             }
             Route::Pod(version, namespace, name) => {
-                let encoder = self.encoder(*version, headers, query, false)?;
-                Ok(one(&encoder, PodMetrics::get(&self.source, namespace, name, now)?))
+                let (encoder, representation) = self.encoder(*version, accept, query, false)?;
+                Ok(one(&encoder, representation, PodMetrics::get(&self.source, namespace, name, now)?))
             }
             Route::Health(path) => self.health(path, query),
             Route::Metrics => self.exposition(),
             Route::ServerVersion => Ok(of_type(JSON, server_version())),
+            Route::OpenApiV2 => self.openapi(&self.openapi.v2, headers, None, accept),
+            Route::OpenApiV3 => self.openapi(&self.openapi.index, headers, None, accept),
+            Route::OpenApiGroup(path) => {
+                let document = self.openapi.group(path).ok_or(Refusal::NoPath)?;
+                self.openapi(document, headers, query.get("hash"), accept)
+            }
             Route::Root => Ok(paths()),
             Route::NoResource => Err(Failure::no_resource().into()),
             Route::NoPath => Err(Refusal::NoPath),
@@ -130,39 +154,73 @@ impl<G: Gate> Api<G> {
     fn encoder(
         &self,
         version: Version,
-        headers: &HeaderMap,
+        accept: &Accept<'_>,
         query: &Query,
         list: bool,
-    ) -> Result<Encoder, Failure> {
-        let shape = negotiate::resource(headers, list).map_err(Failure::not_acceptable)?;
+    ) -> Result<(Encoder, Representation), Failure> {
+        let (shape, representation) = accept.resource(list).map_err(Failure::not_acceptable)?;
         let include = match shape {
             Shape::Table(_) => Include::parse(query.get("includeObject").unwrap_or_default())?,
             Shape::Object(..) => Include::default(),
         };
         let created = (self.settings.now)().real;
-        Ok(Encoder { version, shape, include, created, swap: self.settings.swap })
+        Ok((Encoder { version, shape, include, created, swap: self.settings.swap }, representation))
     }
 
-    fn groups(&self, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-        let negotiated = negotiate::discovery(headers).map_err(Failure::not_acceptable)?;
-        let mut response = match negotiated {
-            Groups::Legacy(format) => of_type(content_type(format), self.documents.groups.get(format)),
-            Groups::Aggregated(kind) => {
-                let etag = HeaderValue::try_from(&*self.documents.etag)
-                    .map_err(|error| Refusal::Internal(format!("Internal Server Error: {error}")))?;
-                let mut response = if headers.get(header::IF_NONE_MATCH) == Some(&etag) {
-                    let mut response = Response::new(Body::default());
-                    *response.status_mut() = StatusCode::NOT_MODIFIED;
-                    response
-                } else {
-                    of_type(HeaderValue::try_from(kind).unwrap_or(JSON), self.documents.aggregated.clone())
-                };
-                response.headers_mut().insert(header::ETAG, etag);
-                response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-                response
+    fn groups(&self, headers: &HeaderMap, accept: &Accept<'_>) -> Result<Response<Body>, Refusal> {
+        let representation = match accept.discovery().map_err(Failure::not_acceptable)? {
+            Groups::Aggregated(representation) => representation,
+            Groups::Legacy(representation) => {
+                let document = self.documents.groups.get(representation);
+                let mut response = of_type(content_type(representation), document);
+                response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+                return Ok(response);
             }
         };
+        let mut response = if headers.get(header::IF_NONE_MATCH) == Some(&self.documents.etag) {
+            not_modified()
+        } else {
+            let kind = format!(
+                "{};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                representation.media_type()
+            );
+            let kind = HeaderValue::try_from(kind).unwrap_or(content_type(representation));
+            of_type(kind, self.documents.aggregated.get(representation))
+        };
+        response.headers_mut().insert(header::ETAG, self.documents.etag.clone());
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        Ok(response)
+    }
+
+    /// An OpenAPI document. It is never redirected to one of another hash, as Go's handler does: kube-apiserver refuses
+    /// redirects of aggregated servers.
+    fn openapi(
+        &self,
+        document: &openapi::Document,
+        headers: &HeaderMap,
+        hash: Option<&str>,
+        accept: &Accept<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        accept.json().map_err(Failure::not_acceptable)?;
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let unchanged = match (text(header::IF_NONE_MATCH), text(header::IF_MODIFIED_SINCE)) {
+            (Some(tags), _) => tags
+                .split(',')
+                .map(str::trim)
+                .any(|tag| tag == "*" || document.etag == tag.trim_start_matches("W/")),
+            (None, Some(since)) => self.openapi.unmodified_since(since),
+            (None, None) => false,
+        };
+        let mut response = if unchanged { not_modified() } else { of_type(JSON, document.json.clone()) };
+        let answered = response.headers_mut();
+        answered.insert(header::ETAG, document.etag.clone());
+        answered.insert(header::LAST_MODIFIED, self.openapi.modified.clone());
+        answered.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if hash == Some(&*document.hash) {
+            answered.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+            answered.insert(header::EXPIRES, openapi::date((self.settings.now)().real.seconds() + KEEP));
+        }
         Ok(response)
     }
 
@@ -187,29 +245,49 @@ impl<G: Gate> Api<G> {
     }
 }
 
-fn one<T: Object>(encoder: &Encoder, object: T) -> Response<Body> {
-    of_type(content_type(encoder.shape.format()), encoder.one(object))
+fn one<T: Object>(encoder: &Encoder, representation: Representation, object: T) -> Response<Body> {
+    let bytes = encoder.one(object);
+    let body = match representation {
+        Representation::Json | Representation::Protobuf => Body::full(bytes),
+        Representation::PrettyJson => Body::full(pretty::whole(&bytes)),
+        Representation::Yaml => Body::transformed(Box::new(std::iter::once(yaml::whole(&bytes)))),
+    };
+    with_type(content_type(representation), body)
 }
 
-fn list(encoder: &Encoder, objects: impl Objects) -> Response<Body> {
-    let mut response = Response::new(Body::frames(encoder.list(objects)));
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type(encoder.shape.format()));
+fn list(encoder: &Encoder, representation: Representation, objects: impl Objects) -> Response<Body> {
+    let frames = encoder.list(objects);
+    let body = match representation {
+        Representation::Json | Representation::Protobuf => Body::frames(frames),
+        Representation::PrettyJson => Body::frames(pretty::frames(frames)),
+        Representation::Yaml => Body::transformed(yaml::frames(frames)),
+    };
+    with_type(content_type(representation), body)
+}
+
+fn document(accept: &Accept<'_>, document: &Document) -> Result<Response<Body>, Refusal> {
+    let representation = accept.plain().map_err(Failure::not_acceptable)?;
+    Ok(of_type(content_type(representation), document.get(representation)))
+}
+
+fn not_modified() -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
     response
 }
 
-fn document(headers: &HeaderMap, document: &Document) -> Result<Response<Body>, Refusal> {
-    let format = negotiate::plain(headers).map_err(Failure::not_acceptable)?;
-    Ok(of_type(content_type(format), document.get(format)))
+const fn content_type(representation: Representation) -> HeaderValue {
+    HeaderValue::from_static(representation.media_type())
 }
 
-const fn content_type(format: Format) -> HeaderValue {
-    HeaderValue::from_static(format.media_type())
+fn with_type(kind: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn of_type(kind: HeaderValue, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::full(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    with_type(kind, Body::full(body))
 }
 
 fn plain(body: impl Into<Bytes>) -> Response<Body> {
@@ -219,7 +297,9 @@ fn plain(body: impl Into<Bytes>) -> Response<Body> {
 }
 
 fn paths() -> Response<Body> {
-    let lines: Vec<_> = PATHS.iter().map(|path| format!("    \"{path}\"")).collect();
+    let mut paths: Vec<String> = PATHS.iter().map(|path| (*path).to_owned()).chain(health::paths()).collect();
+    paths.sort_unstable();
+    let lines: Vec<_> = paths.iter().map(|path| format!("    \"{path}\"")).collect();
     of_type(JSON, format!("{{\n  \"paths\": [\n{}\n  ]\n}}", lines.join(",\n")))
 }
 

@@ -5,9 +5,10 @@ use http::StatusCode;
 
 use super::{
     json,
-    negotiate::{self, Format, NotAcceptable},
+    negotiate::{self, NotAcceptable, Representation},
+    pretty,
     protobuf::{self, Fields, ListMeta, Message},
-    quantity,
+    quantity, yaml,
 };
 use crate::auth::{Attributes, User};
 
@@ -151,14 +152,20 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message, Some(details))
     }
 
-    /// 406.
+    /// 406. The texts are those of the router and of the serializer in Kubernetes; the router's has empty details.
     pub fn not_acceptable(why: NotAcceptable) -> Self {
         let types = negotiate::SUPPORTED;
-        let message = match why {
-            NotAcceptable::Type => format!("406: Not Acceptable\n\nAvailable representations: {types}"),
-            NotAcceptable::Conversion => format!("only the following media types are accepted: {types}"),
+        let (message, details) = match why {
+            NotAcceptable::Type => (none_of(types), Some(Details::default())),
+            NotAcceptable::ListType => {
+                (none_of(&format!("{types}, {}", negotiate::STREAMS)), Some(Details::default()))
+            }
+            NotAcceptable::NotJson => (none_of("application/json"), Some(Details::default())),
+            NotAcceptable::Conversion => {
+                (format!("only the following media types are accepted: {types}"), None)
+            }
         };
-        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message, None)
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message, details)
     }
 
     /// 422 of list options that contradict each other.
@@ -178,10 +185,14 @@ impl Failure {
     }
 
     /// The `Status` as a document.
-    pub fn encode(&self, format: Format) -> Bytes {
-        match format {
-            Format::Json => self.json().freeze(),
-            Format::Protobuf => protobuf::document("v1", "Status", self),
+    pub fn encode(&self, representation: Representation) -> Bytes {
+        let json = self.json().freeze();
+        match representation {
+            Representation::Json => json,
+            Representation::PrettyJson => pretty::whole(&json),
+            // A document in JSON is one in YAML too, should this ever fail.
+            Representation::Yaml => yaml::whole(&json).unwrap_or(json),
+            Representation::Protobuf => protobuf::document("v1", "Status", self),
         }
     }
 
@@ -204,6 +215,10 @@ impl Failure {
         json::raw(&mut out, "}\n");
         out
     }
+}
+
+fn none_of(types: &str) -> String {
+    format!("406: Not Acceptable\n\nAvailable representations: {types}")
 }
 
 impl Details {

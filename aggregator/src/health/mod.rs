@@ -117,6 +117,15 @@ impl Endpoint {
     }
 }
 
+/// The path of each endpoint, and of each check below those that list it.
+pub fn paths() -> impl Iterator<Item = String> {
+    [Endpoint::Healthz, Endpoint::Livez, Endpoint::Readyz].into_iter().flat_map(|endpoint| {
+        let name = endpoint.name();
+        let checks = endpoint.checks().iter().map(move |check| format!("/{name}/{}", check.name()));
+        std::iter::once(format!("/{name}")).chain(checks)
+    })
+}
+
 /// Looks at the process and says whether a check holds, or why not.
 pub trait Probe: Send + Sync {
     /// The state of one check now.
@@ -157,7 +166,7 @@ fn whole<'a>(
     verbose: bool,
     exclude: impl Iterator<Item = &'a str>,
 ) -> Report {
-    let mut excluded: BTreeSet<&str> = exclude.map(|name| name.trim_matches('"')).collect();
+    let mut excluded: BTreeSet<&str> = exclude.collect();
     let mut body = String::new();
     let mut healthy = true;
     for check in endpoint.checks() {
@@ -174,11 +183,8 @@ fn whole<'a>(
     }
     if !excluded.is_empty() {
         let names: Vec<_> = excluded.iter().map(|name| format!("{name:?}")).collect();
-        let _ = writeln!(
-            body,
-            "warn: some health checks cannot be excluded: no matches for {}",
-            names.join(", ")
-        );
+        let _ =
+            writeln!(body, "warn: some health checks cannot be excluded: no matches for {}", names.join(","));
     }
     let name = endpoint.name();
     let _ = match (healthy, verbose) {

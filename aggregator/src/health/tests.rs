@@ -48,8 +48,8 @@ fn checks_can_be_excluded() {
     let failing = Failing(&[Check::PodsSynced]);
     let expected = "[+]ping ok\n[+]log excluded: ok\n[+]poststarthook/max-in-flight-filter ok\n\
                     [+]poststarthook/storage-object-count-tracker-hook ok\n[+]metadata-informer-sync excluded: ok\n\
-                    warn: some health checks cannot be excluded: no matches for \"x\"\nhealthz check passed\n";
-    let exclude = ["metadata-informer-sync", "\"log\"", "x"];
+                    warn: some health checks cannot be excluded: no matches for \"\",\"x\"\nhealthz check passed\n";
+    let exclude = ["metadata-informer-sync", "log", "x", ""];
     assert_eq!(body(&failing, "/healthz", true, &exclude), (true, expected.to_owned()));
 }
 

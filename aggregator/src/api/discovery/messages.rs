@@ -1,8 +1,9 @@
-//! The legacy documents as messages of `k8s.io.apimachinery.pkg.apis.meta.v1`.
+//! The documents as messages: the legacy ones of `k8s.io.apimachinery.pkg.apis.meta.v1`, the aggregated one of
+//! `k8s.io.api.apidiscovery.v2`.
 
 use super::Version;
 use crate::api::{
-    protobuf::{Fields, Message},
+    protobuf::{Fields, ListMeta, Message},
     status::GROUP,
 };
 
@@ -83,5 +84,74 @@ impl Message for Verbs {
     fn fields(&self, to: &mut impl Fields) {
         to.text(1, "get");
         to.text(1, "list");
+    }
+}
+
+/// The aggregated document.
+pub struct ApiGroupDiscoveryList;
+
+impl Message for ApiGroupDiscoveryList {
+    fn fields(&self, to: &mut impl Fields) {
+        to.message(1, &ListMeta);
+        to.message(2, &ApiGroupDiscovery);
+    }
+}
+
+struct ApiGroupDiscovery;
+
+impl Message for ApiGroupDiscovery {
+    fn fields(&self, to: &mut impl Fields) {
+        to.message(1, &GroupMeta);
+        for version in Version::ALL {
+            to.message(2, &ApiVersionDiscovery(version));
+        }
+    }
+}
+
+/// `ObjectMeta` of the group: its name, and the time that is always written.
+struct GroupMeta;
+
+impl Message for GroupMeta {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, GROUP);
+        to.message(8, &ListMeta);
+    }
+}
+
+struct ApiVersionDiscovery(Version);
+
+impl Message for ApiVersionDiscovery {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.0.name());
+        to.message(2, &ApiResourceDiscovery { name: "nodes", scope: "Cluster", kind: "NodeMetrics" });
+        to.message(2, &ApiResourceDiscovery { name: "pods", scope: "Namespaced", kind: "PodMetrics" });
+        to.text(3, "Current");
+    }
+}
+
+struct ApiResourceDiscovery {
+    name: &'static str,
+    scope: &'static str,
+    kind: &'static str,
+}
+
+impl Message for ApiResourceDiscovery {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, self.name);
+        to.message(2, &ResponseKind(self.kind));
+        to.text(3, self.scope);
+        to.text(4, "");
+        to.text(5, "get");
+        to.text(5, "list");
+    }
+}
+
+struct ResponseKind(&'static str);
+
+impl Message for ResponseKind {
+    fn fields(&self, to: &mut impl Fields) {
+        to.text(1, "");
+        to.text(2, "");
+        to.text(3, self.0);
     }
 }

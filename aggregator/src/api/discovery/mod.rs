@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA512, digest};
 use bytes::Bytes;
-use messages::{ApiGroup, ApiGroupList, ApiResourceList};
+use http::HeaderValue;
+use messages::{ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList};
 
-use super::{negotiate::Format, protobuf};
+use super::{negotiate::Representation, pretty, protobuf, yaml};
 
 /// The versions of `metrics.k8s.io`, preferred first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,19 +47,31 @@ impl Version {
     }
 }
 
-/// A document in every format.
+/// A document in every representation.
 #[derive(Debug, Clone)]
 pub struct Document {
     json: Bytes,
+    pretty: Bytes,
+    yaml: Bytes,
     protobuf: Bytes,
 }
 
 impl Document {
+    fn new(json: String, protobuf: Bytes) -> Self {
+        let json = Bytes::from(json);
+        let pretty = pretty::whole(&json);
+        // A document in JSON is one in YAML too, should this ever fail.
+        let yaml = yaml::whole(&json).unwrap_or_else(|_| json.clone());
+        Self { json, pretty, yaml, protobuf }
+    }
+
     /// Its bytes.
-    pub fn get(&self, format: Format) -> Bytes {
-        match format {
-            Format::Json => self.json.clone(),
-            Format::Protobuf => self.protobuf.clone(),
+    pub fn get(&self, representation: Representation) -> Bytes {
+        match representation {
+            Representation::Json => self.json.clone(),
+            Representation::PrettyJson => self.pretty.clone(),
+            Representation::Yaml => self.yaml.clone(),
+            Representation::Protobuf => self.protobuf.clone(),
         }
     }
 }
@@ -72,9 +85,9 @@ pub struct Documents {
     pub group: Document,
     resources: [Document; 2],
     /// `/apis` as APIGroupDiscoveryList of `apidiscovery.k8s.io/v2`.
-    pub aggregated: Bytes,
-    /// The aggregated document's ETag: upper-case SHA-512 in quotes, equal for equal content.
-    pub etag: String,
+    pub aggregated: Document,
+    /// The aggregated document's ETag: upper-case SHA-512 of its JSON in quotes, equal for equal content.
+    pub etag: HeaderValue,
 }
 
 impl Documents {
@@ -85,26 +98,22 @@ impl Documents {
             r#""name":"metrics.k8s.io","versions":{versions},"preferredVersion":{{"groupVersion":"metrics.k8s.io/v1","version":"v1"}},"serverAddressByClientCIDRs":[{{"clientCIDR":"0.0.0.0/0","serverAddress":":{port}"}}]"#
         );
         let aggregated = aggregated();
-        let mut etag = String::with_capacity(130);
-        etag.push('"');
-        for byte in digest(&SHA512, aggregated.as_bytes()).as_ref() {
-            // Writing into a String cannot fail.
-            let _ = write!(etag, "{byte:02X}");
-        }
-        etag.push('"');
         let message = ApiGroup { address: format!(":{port}") };
         Self {
-            groups: Document {
-                json: format!("{{\"kind\":\"APIGroupList\",\"groups\":[{{{group}}}]}}\n").into(),
-                protobuf: protobuf::document("", "APIGroupList", &ApiGroupList(&message)),
-            },
-            group: Document {
-                json: format!("{{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\",{group}}}\n").into(),
-                protobuf: protobuf::document("v1", "APIGroup", &message),
-            },
+            groups: Document::new(
+                format!("{{\"kind\":\"APIGroupList\",\"groups\":[{{{group}}}]}}\n"),
+                protobuf::document("", "APIGroupList", &ApiGroupList(&message)),
+            ),
+            group: Document::new(
+                format!("{{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\",{group}}}\n"),
+                protobuf::document("v1", "APIGroup", &message),
+            ),
             resources: Version::ALL.map(resources),
-            aggregated: aggregated.into(),
-            etag,
+            etag: etag(aggregated.as_bytes()),
+            aggregated: Document::new(
+                aggregated,
+                protobuf::document("apidiscovery.k8s.io/v2", "APIGroupDiscoveryList", &ApiGroupDiscoveryList),
+            ),
         }
     }
 
@@ -128,10 +137,22 @@ fn resources(version: Version) -> Document {
         ),
         version.name()
     );
-    Document {
-        json: json.into(),
-        protobuf: protobuf::document("v1", "APIResourceList", &ApiResourceList(version)),
+    Document::new(json, protobuf::document("v1", "APIResourceList", &ApiResourceList(version)))
+}
+
+/// The ETag of a content: its SHA-512 in upper-case hexadecimal digits, in quotes.
+pub fn etag(content: &[u8]) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{}\"", hash(content))).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// The SHA-512 of a content in upper-case hexadecimal digits.
+pub fn hash(content: &[u8]) -> String {
+    let mut text = String::with_capacity(128);
+    for byte in digest(&SHA512, content).as_ref() {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02X}");
     }
+    text
 }
 
 fn aggregated() -> String {
@@ -164,7 +185,7 @@ mod tests {
     use super::*;
 
     fn value(document: &Document) -> Value {
-        serde_json::from_slice(&document.get(Format::Json)).unwrap()
+        serde_json::from_slice(&document.get(Representation::Json)).unwrap()
     }
 
     #[test]
@@ -212,7 +233,7 @@ mod tests {
         };
         let documents = Documents::new(1);
         assert_eq!(
-            serde_json::from_slice::<Value>(&documents.aggregated).unwrap(),
+            value(&documents.aggregated),
             json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
                    "items": [{"metadata": {"name": "metrics.k8s.io"}, "versions": [version("v1"), version("v1beta1")]}]})
         );
@@ -222,7 +243,8 @@ mod tests {
     fn the_etag_depends_on_the_content_alone() {
         let (one, other) = (Documents::new(1), Documents::new(2));
         assert_eq!(one.etag, other.etag);
-        let inner = one.etag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap();
+        let inner =
+            one.etag.to_str().unwrap().strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap();
         assert_eq!(inner.len(), 128);
         assert!(inner.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c)));
     }
