@@ -3,12 +3,14 @@
 use std::{
     fmt, iter,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use parking_lot::Mutex;
+use tokio::{sync::OwnedSemaphorePermit, task::AbortHandle, time::Instant};
 
 /// Frames that cannot fail.
 pub type Frames = Box<dyn Iterator<Item = Bytes> + Send>;
@@ -34,8 +36,34 @@ pub enum BodyError {
 pub struct Body {
     ready: Option<Bytes>,
     rest: Option<Transformed>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     until: Option<Instant>,
+}
+
+/// A place among the requests in flight. It is given back at the end of the body, and at the latest when the request's
+/// time is over: a client that does not read is not asked for the next frame, and would keep it for ever.
+struct Place {
+    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    timer: AbortHandle,
+}
+
+impl Place {
+    fn until(end: Instant, permit: OwnedSemaphorePermit) -> Self {
+        let permit = Arc::new(Mutex::new(Some(permit)));
+        let held = Arc::clone(&permit);
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(end).await;
+            held.lock().take();
+        });
+        Self { permit, timer: timer.abort_handle() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.timer.abort();
+        self.permit.lock().take();
+    }
 }
 
 impl Body {
@@ -76,7 +104,7 @@ impl Body {
 
     /// Keeps a place until the end of the body, which is to be read before `until`.
     pub fn keep(&mut self, place: Option<OwnedSemaphorePermit>, until: Instant) {
-        self.place = place;
+        self.place = place.map(|permit| Place::until(until, permit));
         self.until = Some(until);
     }
 }

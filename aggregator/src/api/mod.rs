@@ -15,6 +15,7 @@ mod pods;
 mod pretty;
 pub mod quantity;
 pub mod query;
+mod quoted;
 pub mod request;
 mod respond;
 pub mod selector;

@@ -7,6 +7,7 @@ use super::{
     metrics::Request as Labels,
     negotiate::Accept,
     query::Query,
+    quoted::Quoted,
     request::{self, Route},
     respond::Refusal,
     selector,
@@ -111,9 +112,9 @@ impl<G: Gate> Api<G> {
             Decision::Allow => Ok(()),
             Decision::Deny { reason } => Err(Failure::forbidden(user, request.attributes, &reason).into()),
             Decision::Failed { cause } => Err(Refusal::Internal(format!(
-                "Internal Server Error: {:?}: {cause}",
+                "Internal Server Error: {}: {cause}",
                 // Over HTTP/2 the URI has scheme and authority too, which Go's RequestURI has not.
-                request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+                Quoted(request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str))
             ))),
         }
     }

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     quantity,
+    quoted::Quoted,
     selector::{FieldSelector, LabelSelector, SelectorError},
     status::{Cause, Failure},
 };
@@ -57,9 +58,9 @@ impl Query {
         let (negative, magnitude) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let doubly_signed = negative && magnitude.starts_with('+');
         let asked = quantity::parse_duration(magnitude).filter(|_| !doubly_signed).ok_or_else(|| {
-            let (why, whole) = (wrong_duration(magnitude), text);
+            let (why, whole) = (wrong_duration(magnitude), Quoted(text));
             Failure::bad_request(format!(
-                "invalid timeout specified in the request URL - time: {why} {whole:?}"
+                "invalid timeout specified in the request URL - time: {why} {whole}"
             ))
         })?;
         Ok(Some(asked).filter(|asked| !negative && !asked.is_zero()))
@@ -126,7 +127,7 @@ fn wrong_duration(text: &str) -> String {
         match unit {
             "" => return "missing unit in duration".to_owned(),
             "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h" => rest = tail,
-            unknown => return format!("unknown unit {unknown:?} in duration"),
+            unknown => return format!("unknown unit {} in duration", Quoted(unknown)),
         }
     }
     invalid
@@ -139,7 +140,7 @@ fn integer(text: &str) -> Result<i64, Failure> {
             PosOverflow | NegOverflow => "value out of range",
             _ => "invalid syntax",
         };
-        Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+        Failure::bad_request(format!("strconv.ParseInt: parsing {}: {why}", Quoted(text)))
     })
 }
 

@@ -8,7 +8,9 @@ use super::{
     negotiate::{self, NotAcceptable, Representation},
     pretty,
     protobuf::{self, Fields, ListMeta, Message},
-    quantity, yaml,
+    quantity,
+    quoted::Quoted,
+    yaml,
 };
 use crate::auth::{Attributes, User};
 
@@ -83,15 +85,15 @@ impl Failure {
 
     /// 403 with the text of Kubernetes for these attributes; `reason` is the reviewer's and may be empty.
     pub fn forbidden(user: &User, attributes: &Attributes, reason: &str) -> Self {
-        let user = &user.name;
+        let user = Quoted(&user.name);
         let (mut message, details) = match attributes {
             Attributes::NonResource { verb, path } => {
-                (format!("forbidden: User {user:?} cannot {verb} path {path:?}"), Details::default())
+                (format!("forbidden: User {user} cannot {verb} path {}", Quoted(path)), Details::default())
             }
             Attributes::Resource { verb, group, namespace, resource, subresource, name, .. } => {
                 let qualified =
                     if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
-                let named = if name.is_empty() { String::new() } else { format!(" {name:?}") };
+                let named = if name.is_empty() { String::new() } else { format!(" {}", Quoted(name)) };
                 let whole = if subresource.is_empty() {
                     resource.clone()
                 } else {
@@ -100,11 +102,13 @@ impl Failure {
                 let scope = if namespace.is_empty() {
                     "at the cluster scope".to_owned()
                 } else {
-                    format!("in the namespace {namespace:?}")
+                    format!("in the namespace {}", Quoted(namespace))
                 };
                 let message = format!(
-                    "{qualified}{named} is forbidden: User {user:?} cannot {verb} resource {whole:?} in API group \
-                     {group:?} {scope}"
+                    "{qualified}{named} is forbidden: User {user} cannot {verb} resource {} in API group \
+                     {} {scope}",
+                    Quoted(&whole),
+                    Quoted(group)
                 );
                 (message, Details::of(name, group, resource))
             }
@@ -135,7 +139,7 @@ impl Failure {
     /// 404 of an object: `kind[.group] "name" not found`.
     pub fn not_found(group: &str, kind: &str, name: &str) -> Self {
         let dot = if group.is_empty() { "" } else { "." };
-        let message = format!("{kind}{dot}{group} {name:?} not found");
+        let message = format!("{kind}{dot}{group} {} not found", Quoted(name));
         Self::new(StatusCode::NOT_FOUND, "NotFound", message, Some(Details::of(name, group, kind)))
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{json, negotiate::MetaVersion, object::Object, quantity, status::Failure};
+use super::{json, negotiate::MetaVersion, object::Object, quantity, quoted::Quoted, status::Failure};
 
 /// What rows carry besides their cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,8 +24,9 @@ impl Include {
             "None" => Ok(Self::None),
             "Object" => Ok(Self::Object),
             other => Err(Failure::bad_request(format!(
-                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be \
-                 'Metadata', 'Object', 'None', or empty"
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be \
+                 'Metadata', 'Object', 'None', or empty",
+                Quoted(other)
             ))),
         }
     }

@@ -2,7 +2,10 @@
 //! (grammar: kubernetes/apimachinery, `pkg/fields/selector.go`).
 
 use super::SelectorError;
-use crate::auth::{Operator, Requirement};
+use crate::{
+    api::quoted::Quoted,
+    auth::{Operator, Requirement},
+};
 
 /// A conjunction of comparisons; the empty one selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,7 +40,8 @@ impl FieldSelector {
             "metadata.name" => Ok(Term { field: Field::Name, equal, value }),
             "metadata.namespace" => Ok(Term { field: Field::Namespace, equal, value }),
             other => Err(SelectorError(format!(
-                "{other:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                Quoted(other)
             ))),
         };
         Ok(Self { terms: terms.into_iter().map(known).collect::<Result<_, _>>()? })

@@ -2,6 +2,7 @@
 //! (kubernetes/apimachinery, `pkg/util/validation/validation.go`).
 
 use super::SelectorError;
+use crate::api::quoted::Quoted;
 
 const NAME: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const SUBDOMAIN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
@@ -56,7 +57,7 @@ pub(super) fn value(text: &str, path: &str) -> Result<(), SelectorError> {
 
 /// An "Invalid value" error of the field at `path`.
 pub(super) fn invalid(path: &str, value: &str, errors: &[String]) -> SelectorError {
-    SelectorError(format!("{path}: Invalid value: {value:?}: {}", errors.join("; ")))
+    SelectorError(format!("{path}: Invalid value: {}: {}", Quoted(value), errors.join("; ")))
 }
 
 fn subdomain(text: &str) -> Vec<String> {

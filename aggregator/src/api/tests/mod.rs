@@ -526,6 +526,31 @@ async fn requests_in_flight_are_limited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_does_not_read_loses_place_and_answer_at_the_deadline() {
+    let api = api_with(Decision::Allow, Settings { now, in_flight: 1, ..Settings::default() });
+    let mut view = NodeView::default();
+    for index in 0..2000_u32 {
+        let name = format!("pod-{index:05}");
+        api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
+        view.pods.insert(format!("many-{name}").into(), pod_entry(0, &[("c", usage(1, 1024))]));
+    }
+    api.source.views.publish("many".into(), view);
+    let request = |query: &str| {
+        Request::builder().uri(format!("/apis/metrics.k8s.io/v1/pods{query}")).body(()).unwrap()
+    };
+    for (query, seconds) in [("", 60), ("?timeout=5s", 5)] {
+        let mut unread = api.answer(request(query)).await.into_body();
+        assert!(unread.frame().await.unwrap().is_ok());
+        tokio::time::sleep(Duration::from_secs(seconds - 1)).await;
+        assert_eq!(api.answer(request("")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(api.answer(request("")).await.status(), StatusCode::OK);
+        assert!(unread.frame().await.unwrap().is_err());
+        assert!(unread.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_end_at_their_deadline() {
     let api = api();
     for (query, seconds) in [("", 60), ("?timeout=1m30s", 60), ("?timeout=2500ms", 2), ("?timeout=0", 60)] {
