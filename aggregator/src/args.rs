@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::api::quantity;
+use crate::{api::quantity, tls};
 
 /// Waggle's aggregator: takes the agents' streams and serves metrics.k8s.io.
 #[derive(Debug, Clone, Parser)]
@@ -20,18 +20,9 @@ pub struct Args {
     /// Address of the agents' port
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8444")]
     pub ingest_bind: SocketAddr,
-    /// Certificate chain of the API port, PEM
-    #[arg(long, value_name = "FILE")]
-    pub api_cert_file: PathBuf,
-    /// Private key of the API port, PEM
-    #[arg(long, value_name = "FILE")]
-    pub api_key_file: PathBuf,
-    /// Certificate chain of the agents' port, PEM
-    #[arg(long, value_name = "FILE")]
-    pub ingest_cert_file: PathBuf,
-    /// Private key of the agents' port, PEM
-    #[arg(long, value_name = "FILE")]
-    pub ingest_key_file: PathBuf,
+    /// Certificates of both ports
+    #[command(flatten)]
+    pub certificates: tls::Flags,
     /// Audience that agents' tokens must be made for
     #[arg(long, value_name = "NAME", default_value = "waggle.aggregator")]
     pub agent_audience: String,
@@ -119,7 +110,7 @@ impl Args {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match quantity::parse_duration(text) {
         Some(duration) if duration >= Duration::from_millis(1) => Ok(duration),
         Some(_) => Err("must be at least 1ms".to_owned()),
@@ -140,20 +131,9 @@ fn service_account(text: &str) -> Result<ServiceAccount, String> {
 mod tests {
     use super::*;
 
-    const FILES: [&str; 9] = [
-        "waggle-aggregator",
-        "--api-cert-file",
-        "a.crt",
-        "--api-key-file",
-        "a.key",
-        "--ingest-cert-file",
-        "i.crt",
-        "--ingest-key-file",
-        "i.key",
-    ];
-
     fn parse(more: &[&str]) -> Result<Args, String> {
-        Args::try_parse_from(FILES.iter().chain(more)).map_err(|error| error.to_string())
+        let line = std::iter::once(&"waggle-aggregator").chain(more);
+        Args::try_parse_from(line).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -176,9 +156,6 @@ mod tests {
             let error = parse(&more).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
-        assert!(
-            Args::try_parse_from(["waggle-aggregator"]).unwrap_err().to_string().contains("--api-cert-file")
-        );
     }
 
     #[test]

@@ -10,11 +10,7 @@ use std::{
 use anyhow::Context as _;
 use http::HeaderMap;
 use parking_lot::Mutex;
-use rustls::{
-    ServerConfig,
-    sign::{CertifiedKey, SingleCertAndKey},
-};
-use rustls_pki_types::CertificateDer;
+use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -34,7 +30,7 @@ use crate::{
     ingest::{self, IngestState, KubeReviewer},
     inventory::{Inventory, Watches},
     telemetry,
-    tls::{self, LoadError},
+    tls::{self, Certificates, FlagError, LoadError},
     view::Views,
 };
 
@@ -52,14 +48,12 @@ pub enum ConfigurationError {
     /// A certificate or key.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A certificate's validity cannot be read.
-    #[error("cannot read the validity of the certificate in {path}: {cause}")]
-    Validity {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        cause: String,
-    },
+    /// Flags about certificates.
+    #[error(transparent)]
+    Flags(#[from] FlagError),
+    /// TLS of the API port.
+    #[error("cannot set up TLS for the API port: {0}")]
+    ApiTls(#[from] rustls::Error),
     /// TLS of the agents' port.
     #[error(transparent)]
     Tls(#[from] ingest::TlsError),
@@ -74,7 +68,7 @@ pub struct Prepared {
     ingest_bind: SocketAddr,
     api_tls: Arc<ServerConfig>,
     ingest_tls: Arc<ServerConfig>,
-    valid: (i64, i64),
+    certificates: Certificates,
     clients: Clients,
     ingest: ingest::Config,
     overlap: Overlap,
@@ -91,10 +85,7 @@ impl Prepared {
             kubeconfig,
             api_bind,
             ingest_bind,
-            api_cert_file,
-            api_key_file,
-            ingest_cert_file,
-            ingest_key_file,
+            certificates,
             agent_audience,
             agent_service_account,
             requestheader_trust_overlapping_ca,
@@ -106,19 +97,11 @@ impl Prepared {
             // The log is written already: `main` starts it first.
             log_format: _,
         } = args;
-        let api_tls = tls::api_config(&api_cert_file, &api_key_file)?;
-        let (chain, _) = tls::load::pair(&api_cert_file, &api_key_file)?;
-        let valid = validity(&chain)
-            .map_err(|cause| ConfigurationError::Validity { path: api_cert_file.clone(), cause })?;
-        let (chain, key) = tls::load::pair(&ingest_cert_file, &ingest_key_file)?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|source| LoadError::Pair {
-            certificate: ingest_cert_file,
-            key: ingest_key_file,
-            source,
-        })?;
-        let ingest_tls = ingest::tls_config(Arc::new(SingleCertAndKey::from(certified)))?;
+        let origin = certificates.origin()?;
         let clients = client::connect(kubeconfig.as_deref(), Patience::default()).await?;
+        let certificates = Certificates::prepare(origin, clients.watches.clone()).await?;
+        let api_tls = tls::api_config(certificates.api.clone())?;
+        let ingest_tls = ingest::tls_config(Arc::new(certificates.ingest.clone()))?;
         let ingest = ingest::Config {
             window,
             interval,
@@ -132,7 +115,7 @@ impl Prepared {
             ingest_bind,
             api_tls,
             ingest_tls,
-            valid,
+            certificates,
             clients,
             ingest,
             overlap,
@@ -169,7 +152,9 @@ impl Prepared {
         ingest_listener: TcpListener,
         port: u16,
     ) -> anyhow::Result<Running> {
-        let Self { api_tls, ingest_tls, valid, clients, ingest, overlap, max_age, drain, swap, .. } = self;
+        let Self {
+            api_tls, ingest_tls, certificates, clients, ingest, overlap, max_age, drain, swap, ..
+        } = self;
         let registry = telemetry::registry(Now::read().real.0 / 1_000_000_000);
         let (inventory, views, window) = (Inventory::default(), Views::default(), ingest.window);
         let (watches, synced) = Watches::new(clients.watches.clone(), inventory.clone(), Patience::default());
@@ -178,6 +163,7 @@ impl Prepared {
         ingest_metrics.register(&mut registry.write());
         let (auth_metrics, watch_metrics) = (auth::Metrics::default(), watches.metrics());
         auth_metrics.register(&mut registry.write());
+        certificates.register(&mut registry.write());
         let config = AuthConfig::new(overlap, auth_metrics.clone());
         let gate = Doorkeeper {
             authenticator: Authenticator::new(clients.reviews.clone(), config.clone(), auth_metrics.clone())?,
@@ -195,12 +181,12 @@ impl Prepared {
             pods_synced: Signal::new(move || pods.pods()),
             nodes_synced: Signal::new(move || nodes.nodes()),
             request_header_config: Signal::new(move || loaded.is_loaded()),
-            // It is bound before anything starts.
-            agent_listener: Signal::new(|| true),
-            serving_certificate: Signal::new(move || {
-                let now = i64::try_from(Now::read().real.0 / 1_000_000_000).unwrap_or(i64::MAX);
-                (valid.0..=valid.1).contains(&now)
+            // It is bound before anything starts; a certificate of our own CA may come later.
+            agent_listener: Signal::new({
+                let checks = certificates.checks();
+                move || checks.agent_certificate()
             }),
+            certificates: certificates.checks(),
             delivered: Box::new(move || delivering.delivered()),
             stopping: AtomicBool::new(false),
             heartbeat: Mutex::new(Instant::now()),
@@ -212,6 +198,7 @@ impl Prepared {
         let (stop_api, stop_ingest) = (CancellationToken::new(), CancellationToken::new());
         let mut background = JoinSet::new();
         background.spawn(watches.run());
+        certificates.run(&mut background, Patience::default(), watch_metrics.clone());
         background.spawn(config.run(clients.watches, Patience::default(), watch_metrics));
         background.spawn(ingest::follow(state.clone(), stop_ingest.clone()));
         background.spawn(heartbeat(Arc::clone(&conditions)));
@@ -292,12 +279,4 @@ async fn heartbeat(conditions: Arc<Conditions>) {
         ticks.tick().await;
         conditions.beat();
     }
-}
-
-/// From when to when the leaf is valid, in seconds since the epoch.
-fn validity(chain: &[CertificateDer<'_>]) -> Result<(i64, i64), String> {
-    let leaf = chain.first().ok_or("there is none")?;
-    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
-    let validity = leaf.validity();
-    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }

@@ -180,7 +180,7 @@ impl AuthConfig {
     pub async fn run(self, client: Client, patience: Patience, watches: client::Metrics) {
         let source = Source::<ConfigMap> {
             api: Api::namespaced(client, "kube-system"),
-            fields: "metadata.name=extension-apiserver-authentication",
+            fields: "metadata.name=extension-apiserver-authentication".into(),
             resource: "configmaps",
         };
         let on_event = |event: Event<ConfigMap>| match event {

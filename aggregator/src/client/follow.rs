@@ -1,6 +1,6 @@
 //! A watch that survives: errors with back-off, silence by beginning anew, expired history by a new list.
 
-use std::{fmt::Debug, pin::pin, time::Duration};
+use std::{borrow::Cow, fmt::Debug, pin::pin, time::Duration};
 
 use futures_util::StreamExt;
 use kube::{
@@ -75,7 +75,7 @@ pub struct Source<K> {
     /// The objects.
     pub api: Api<K>,
     /// Field selector; empty for none.
-    pub fields: &'static str,
+    pub fields: Cow<'static, str>,
     /// Name of the resource in logs and metrics.
     pub resource: &'static str,
 }
@@ -94,7 +94,7 @@ pub async fn follow<K>(
     let seconds = u32::try_from(patience.watch.as_secs()).unwrap_or(u32::MAX).max(1);
     let mut config = watcher::Config::default().timeout(seconds);
     if !source.fields.is_empty() {
-        config = config.fields(source.fields);
+        config = config.fields(&source.fields);
     }
     let mut pause = patience.backoff;
     loop {

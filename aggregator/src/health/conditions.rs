@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::{Check, Probe};
 use crate::{
     inventory::Inventory,
+    tls,
     view::{NodeView, Views},
 };
 
@@ -44,10 +46,10 @@ pub struct Conditions {
     pub nodes_synced: Signal,
     /// The authentication ConfigMap was loaded.
     pub request_header_config: Signal,
-    /// The agents' port is bound.
+    /// The agents' port is bound and has a certificate.
     pub agent_listener: Signal,
-    /// The API port's certificate is inside its validity.
-    pub serving_certificate: Signal,
+    /// The serving certificates and their CA.
+    pub certificates: tls::Checks,
     /// When an agent's snapshot was stored last.
     pub delivered: Box<dyn Fn() -> Option<Instant> + Send + Sync>,
     /// Termination began.
@@ -120,14 +122,15 @@ impl Probe for Conditions {
                 self.request_header_config.holds(),
                 "ConfigMap kube-system/extension-apiserver-authentication is not loaded yet",
             ),
-            Check::AgentListener => that(self.agent_listener.holds(), "the agents' port is not bound"),
+            Check::AgentListener => {
+                that(self.agent_listener.holds(), "the agents' port is not bound, or has no certificate yet")
+            }
             Check::AgentStream => {
                 let timely = (self.delivered)().is_some_and(|seen| seen.elapsed() <= self.late());
                 that(timely, "no agent delivered lately")
             }
-            Check::ServingCertificate => {
-                that(self.serving_certificate.holds(), "the serving certificate is outside its validity")
-            }
+            Check::ServingCertificate => self.certificates.serving_certificate(Timestamp::now()),
+            Check::CaBundle => self.certificates.ca_bundle(),
         }
     }
 }

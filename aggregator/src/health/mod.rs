@@ -39,10 +39,13 @@ pub enum Check {
     AgentStream,
     /// `serving-certificate-valid`, folded into `metric-storage-ready`.
     ServingCertificate,
+    /// `ca-bundle-published`: both APIServices carry the current bundle. Listed nowhere: a replica that is not ready would
+    /// not publish it either.
+    CaBundle,
 }
 
 impl Check {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Ping,
         Self::Log,
         Self::MaxInFlight,
@@ -56,6 +59,7 @@ impl Check {
         Self::AgentListener,
         Self::AgentStream,
         Self::ServingCertificate,
+        Self::CaBundle,
     ];
 
     /// The name in bodies and sub-paths.
@@ -74,6 +78,7 @@ impl Check {
             Self::AgentListener => "agent-listener-ready",
             Self::AgentStream => "agent-stream-timely",
             Self::ServingCertificate => "serving-certificate-valid",
+            Self::CaBundle => "ca-bundle-published",
         }
     }
 }

@@ -83,8 +83,8 @@ impl Watches {
     /// Feeds the inventory for ever. While the API server is away the inventory stays as it was.
     pub async fn run(self) {
         let Self { client, inventory, patience, metrics, pods_done, nodes_done } = self;
-        let pods = Source::<SlimPod> { api: Api::all(client.clone()), fields: "", resource: "pods" };
-        let nodes = Source::<SlimNode> { api: Api::all(client), fields: "", resource: "nodes" };
+        let pods = Source::<SlimPod> { api: Api::all(client.clone()), fields: "".into(), resource: "pods" };
+        let nodes = Source::<SlimNode> { api: Api::all(client), fields: "".into(), resource: "nodes" };
         let mut pods_seen = HashSet::new();
         let mut nodes_seen = HashSet::new();
         let on_pod = |event: Event<SlimPod>| pod_event(&inventory, &mut pods_seen, &pods_done, event);

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
 };
+
+use super::live::{Serving, Unusable};
 
 /// A serving certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,28 +43,62 @@ pub enum LoadError {
         /// The key file.
         key: PathBuf,
         /// Why.
-        source: rustls::Error,
+        source: Unusable,
     },
 }
 
-/// Reads a certificate chain (leaf first) and its private key.
-pub fn pair(
-    certificate_file: &Path,
-    key_file: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), LoadError> {
-    let content = |what, path: &Path, source| LoadError::Content { what, path: path.to_owned(), source };
-    let text = read("certificate", certificate_file)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|source| content("certificate", certificate_file, source))?;
-    if chain.is_empty() {
-        return Err(content("certificate", certificate_file, pem::Error::NoItemsFound));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read("key", key_file)?)
-        .map_err(|source| content("key", key_file, source))?;
-    Ok((chain, key))
+/// The files of one port: a certificate chain (leaf first) and its private key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read { what, path: path.to_owned(), source })
+/// Both files as they were read: to be compared before they are parsed.
+#[derive(Debug)]
+pub struct Content {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    /// SHA-256 of both.
+    pub digest: [u8; 32],
+}
+
+impl Files {
+    /// Reads both files.
+    pub async fn read(&self) -> Result<Content, LoadError> {
+        let certificate = read("certificate", &self.certificate).await?;
+        let key = read("key", &self.key).await?;
+        let mut hash = Context::new(&SHA256);
+        // The length keeps a byte that moves from one file to the other from going unseen.
+        hash.update(&(certificate.len() as u64).to_be_bytes());
+        hash.update(&certificate);
+        hash.update(&key);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hash.finish().as_ref());
+        Ok(Content { certificate, key, digest })
+    }
+
+    /// What was read, ready to be served with.
+    pub fn parse(&self, content: &Content) -> Result<Serving, LoadError> {
+        let unusable = |what, path: &Path, source| LoadError::Content { what, path: path.to_owned(), source };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&content.certificate)
+            .collect::<Result<_, _>>()
+            .map_err(|source| unusable("certificate", &self.certificate, source))?;
+        if chain.is_empty() {
+            return Err(unusable("certificate", &self.certificate, pem::Error::NoItemsFound));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&content.key)
+            .map_err(|source| unusable("key", &self.key, source))?;
+        Serving::new(chain, key).map_err(|source| LoadError::Pair {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            source,
+        })
+    }
+}
+
+async fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, LoadError> {
+    tokio::fs::read(path).await.map_err(|source| LoadError::Read { what, path: path.to_owned(), source })
 }

@@ -119,13 +119,18 @@ fn publish(shared: &Shared, name: &str, (status, reason, message): &(&str, &str,
     if old["status"] == *status && old["reason"] == *reason && old["message"] == **message {
         return;
     }
-    let mut object = (*object).clone();
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let since = if old["status"] == *status { old["lastTransitionTime"].clone() } else { json!(now) };
-    object["status"] = json!({"conditions": [{
+    let condition = json!({"conditions": [{
         "type": "Available", "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
     }]});
-    if let Err(error) = shared.store.apply(object) {
-        tracing::warn!(name, %error, "cannot write the condition of an APIService");
+    // Only the status: the spec may have been changed since it was read.
+    let changed = shared.store.change((Kind::ApiService, "", name), |stored| {
+        let mut object = stored.clone();
+        object["status"] = condition;
+        object
+    });
+    if let Err(error) = changed {
+        tracing::warn!(name, ?error, "cannot write the condition of an APIService");
     }
 }

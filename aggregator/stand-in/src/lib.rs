@@ -1,4 +1,4 @@
-//! A stand-in for kube-apiserver, for tests and the demo. It is never shipped, and it is not Kubernetes: it keeps four
+//! A stand-in for kube-apiserver, for tests and the demo. It is never shipped, and it is not Kubernetes: it keeps five
 //! kinds of objects in memory and does just what Waggle and `kubectl top` ask of a control plane, over real TLS with real
 //! certificates: authentication, authorization by rules, list and watch with resource versions and compaction,
 //! TokenReview, SubjectAccessReview, discovery, and front-proxying to the servers behind APIServices. What it knows to
@@ -267,7 +267,7 @@ impl StandIn {
 
 /// Objects, permissions, backends.
 impl StandIn {
-    /// Stores a Pod, Node, ConfigMap or APIService (by its `kind`); fills in uid, creation time, namespace `default` and
+    /// Stores a Pod, Node, ConfigMap, Secret or APIService (by its `kind`); fills in uid, creation time, namespace `default` and
     /// resource version. Returns the store's version. A status is kept as given: a Pod runs when the object says so.
     pub fn apply(&self, object: Value) -> Result<u64, Error> {
         self.shared.store.apply(object)
@@ -300,6 +300,19 @@ impl StandIn {
                 "caBundle": STANDARD.encode(ca_pem),
             },
         }))
+    }
+
+    /// What Waggle's manifests ship for its own CA: the Secret and the ConfigMap `waggle-system/waggle-ca`, both empty, and
+    /// both APIServices without a CA bundle.
+    pub fn ship_certificates(&self) -> Result<(), Error> {
+        for kind in ["Secret", "ConfigMap"] {
+            let metadata = json!({"namespace": "waggle-system", "name": "waggle-ca"});
+            self.apply(json!({"kind": kind, "metadata": metadata}))?;
+        }
+        for version in ["v1", "v1beta1"] {
+            self.register("metrics.k8s.io", version, ("waggle-system", "waggle-aggregator"), "")?;
+        }
+        Ok(())
     }
 
     /// Where a Service is served; `None` takes it away.

@@ -119,6 +119,16 @@ impl Policy {
             Rule::resources(aggregator, &["get", "list", "watch"], "", &["configmaps"])
                 .in_namespace("kube-system")
                 .named(&["extension-apiserver-authentication"]),
+            Rule::resources(
+                aggregator,
+                &["get", "list", "watch", "update", "patch"],
+                "",
+                &["secrets", "configmaps"],
+            )
+            .in_namespace("waggle-system")
+            .named(&["waggle-ca"]),
+            Rule::resources(aggregator, &["get", "patch"], "apiregistration.k8s.io", &["apiservices"])
+                .named(&["v1.metrics.k8s.io", "v1beta1.metrics.k8s.io"]),
         ];
         Self { rules: RwLock::new(rules) }
     }

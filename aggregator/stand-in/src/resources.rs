@@ -1,15 +1,15 @@
-//! get, list and watch of the stored kinds.
+//! get, list and watch of the stored kinds, update and patch of those that an aggregator may change.
 
 use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode, header::ACCEPT};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     answer::{self, Body},
     fault::Fault,
     request::RequestInfo,
-    store::{Kind, Store},
+    store::{ChangeError, Kind, Store},
     table, watch,
 };
 
@@ -74,5 +74,61 @@ pub(crate) fn answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "the server does not allow this method on the requested resource",
         ),
+    }
+}
+
+/// Answers an `update` (PUT) or a `patch` (JSON merge patch) of an object that exists; a resource version in the body is a
+/// condition.
+pub(crate) fn change(store: &Store, kind: Kind, info: &RequestInfo, body: &[u8]) -> Response<Body> {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        return answer::status(StatusCode::BAD_REQUEST, "the body is not JSON");
+    };
+    let key = (kind, info.namespace.as_str(), info.name.as_str());
+    let changed = store.change(key, |stored| {
+        if info.verb == "update" {
+            return body.clone();
+        }
+        let mut object = stored.clone();
+        merge(&mut object, &body);
+        object
+    });
+    match changed {
+        Ok(object) => answer::ok(&object),
+        Err(ChangeError::NotFound) => {
+            answer::status(StatusCode::NOT_FOUND, &format!("{} {:?} not found", kind.resource(), info.name))
+        }
+        Err(ChangeError::Conflict) => {
+            let message = format!(
+                "Operation cannot be fulfilled on {} {:?}: the object has been modified; please apply your changes to \
+                 the latest version and try again",
+                kind.resource(),
+                info.name
+            );
+            answer::json(
+                StatusCode::CONFLICT,
+                &answer::status_object(StatusCode::CONFLICT, "Conflict", &message),
+            )
+        }
+        Err(ChangeError::Invalid(cause)) => answer::status(StatusCode::BAD_REQUEST, &cause),
+    }
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            if let Value::Object(target) = target {
+                target.remove(key);
+            }
+        } else {
+            merge(&mut target[key], value);
+        }
     }
 }

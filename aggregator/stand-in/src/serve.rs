@@ -141,6 +141,12 @@ async fn answer(
     }
     let kind = info.group_version.as_ref().and_then(|(group, _)| Kind::of_resource(group, &info.resource));
     if let Some(kind) = kind {
+        if matches!(info.verb.as_str(), "update" | "patch") && !info.name.is_empty() {
+            return match request.into_body().collect().await {
+                Ok(body) => resources::change(&shared.store, kind, info, &body.to_bytes()),
+                Err(error) => answer::status(StatusCode::BAD_REQUEST, &error.to_string()),
+            };
+        }
         return resources::answer(&shared.store, kind, info, request.headers(), shared.bookmarks, fault);
     }
     if *request.method() == Method::POST {

@@ -20,13 +20,15 @@ pub enum Kind {
     Node,
     /// v1 ConfigMap.
     ConfigMap,
+    /// v1 Secret.
+    Secret,
     /// apiregistration.k8s.io/v1 APIService.
     ApiService,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Node, Self::Pod, Self::ConfigMap, Self::ApiService];
+    pub const ALL: [Self; 5] = [Self::Node, Self::Pod, Self::ConfigMap, Self::Secret, Self::ApiService];
 
     /// The `kind` of an object.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Node => "Node",
             Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
             Self::ApiService => "APIService",
         }
     }
@@ -44,6 +47,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Node => "nodes",
             Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
             Self::ApiService => "apiservices",
         }
     }
@@ -60,7 +64,7 @@ impl Kind {
 
     /// Whether objects live in a namespace.
     pub fn namespaced(self) -> bool {
-        matches!(self, Self::Pod | Self::ConfigMap)
+        matches!(self, Self::Pod | Self::ConfigMap | Self::Secret)
     }
 
     pub(crate) fn of_resource(group: &str, resource: &str) -> Option<Self> {
@@ -98,6 +102,17 @@ pub(crate) struct Compacted {
     pub(crate) oldest: u64,
 }
 
+/// An object cannot be changed as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ChangeError {
+    /// There is none.
+    NotFound,
+    /// It was changed since it was read.
+    Conflict,
+    /// What would be stored is not an object.
+    Invalid(String),
+}
+
 type Key = (Kind, String, String);
 
 #[derive(Debug)]
@@ -129,7 +144,34 @@ impl Store {
     }
 
     /// Stores an object: fills in uid, creation time and version; an unchanged object makes no event.
-    pub(crate) fn apply(&self, mut object: Value) -> Result<u64, Error> {
+    pub(crate) fn apply(&self, object: Value) -> Result<u64, Error> {
+        self.apply_locked(&mut self.state.lock(), object)
+    }
+
+    /// Changes an object that exists. Where the changed object names a resource version, it must be the stored one's.
+    pub(crate) fn change(
+        &self,
+        (kind, namespace, name): (Kind, &str, &str),
+        change: impl FnOnce(&Value) -> Value,
+    ) -> Result<Arc<Value>, ChangeError> {
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let mut state = self.state.lock();
+        let stored = state.objects.get(&key).cloned().ok_or(ChangeError::NotFound)?;
+        let mut object = change(&stored);
+        let wanted = object["metadata"]["resourceVersion"].clone();
+        if !wanted.is_null() && wanted != "" && wanted != stored["metadata"]["resourceVersion"] {
+            return Err(ChangeError::Conflict);
+        }
+        // What a path names cannot be renamed by a body.
+        object["kind"] = json!(kind.name());
+        for field in ["name", "namespace"] {
+            object["metadata"][field] = stored["metadata"][field].clone();
+        }
+        self.apply_locked(&mut state, object).map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        state.objects.get(&key).cloned().ok_or(ChangeError::NotFound)
+    }
+
+    fn apply_locked(&self, state: &mut State, mut object: Value) -> Result<u64, Error> {
         let kind = Kind::of_object(&object)
             .ok_or_else(|| Error::Object(format!("unknown kind {}", object["kind"])))?;
         let name = text(&object, "name")
@@ -140,7 +182,6 @@ impl Store {
             String::new()
         };
         let key = (kind, namespace.clone(), name);
-        let mut state = self.state.lock();
         let previous = state.objects.get(&key).cloned();
         object["apiVersion"] = json!(kind.api_version());
         let metadata = &mut object["metadata"];
@@ -166,7 +207,7 @@ impl Store {
         let object = Arc::new(object);
         state.objects.insert(key, Arc::clone(&object));
         let event = Event { version: state.version, kind, change: Change::Stored, object, previous };
-        Ok(self.record(&mut state, event))
+        Ok(self.record(state, event))
     }
 
     /// Deletes an object; whether there was one.
