@@ -124,6 +124,11 @@ impl Central {
         Ok(())
     }
 
+    /// The process id of the aggregator, while it runs.
+    pub fn aggregator_pid(&self) -> Option<u32> {
+        self.aggregator.as_ref().and_then(Child::id)
+    }
+
     /// Kills the aggregator as a crash would, with SIGKILL.
     pub async fn kill_aggregator(&mut self) -> Result<()> {
         let mut child = self.aggregator.take().context("the aggregator does not run")?;
@@ -231,8 +236,8 @@ fn aggregator_command(
     Ok(command)
 }
 
-/// A client of an API server.
-pub(crate) async fn client(kubeconfig: &str) -> Result<kube::Client> {
+/// A client of an API server, which never tries again by itself.
+pub async fn client(kubeconfig: &str) -> Result<kube::Client> {
     let kubeconfig = kube::config::Kubeconfig::from_yaml(kubeconfig).context("an odd kubeconfig")?;
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
