@@ -51,7 +51,7 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the name of a test file begins with that needs a real control plane, and no virtual machine.
+/// What the name of a test program begins with that needs a real control plane, and no virtual machine.
 const CONTROL_PLANE: [&str; 2] = ["control_plane", "hpa"];
 
 /// The tests that boot virtual machines, one machine at a time, and those behind a real control plane. In a quick run
@@ -59,15 +59,15 @@ const CONTROL_PLANE: [&str; 2] = ["control_plane", "hpa"];
 fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
     let names = ["tests in virtual machines", "tests behind a control plane"];
     let started = Instant::now();
-    let ready = test_files(&root.join("xtask/lab/tests")).and_then(|files| {
+    let ready = test_programs(&root.join("xtask/lab/tests")).and_then(|programs| {
         if !quick {
             println!("==> release build for virtual machines and control plane");
             build::static_release(root)?;
         }
-        Ok(files)
+        Ok(programs)
     });
-    let files = match ready {
-        Ok(files) => files,
+    let programs = match ready {
+        Ok(programs) => programs,
         Err(error) => {
             for name in names {
                 steps.fail(name, started.elapsed(), &format!("{error:#}"));
@@ -75,13 +75,15 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
             return Vec::new();
         }
     };
-    let (planes, machines): (Vec<String>, Vec<String>) =
-        files.into_iter().partition(|file| CONTROL_PLANE.iter().any(|beginning| file.starts_with(beginning)));
-    let mut run = |name: &str, files: &[String]| {
+    let (planes, machines): (Vec<String>, Vec<String>) = programs
+        .into_iter()
+        .partition(|program| CONTROL_PLANE.iter().any(|beginning| program.starts_with(beginning)));
+    let mut run = |name: &str, programs: &[String]| {
         let command = cargo(root, &["test", "-p", "waggle-lab", "--no-fail-fast"]).and_then(|mut command| {
-            command.args(files.iter().flat_map(|file| ["--test", file]));
+            command.args(programs.iter().flat_map(|program| ["--test", program]));
             if !quick {
-                command.args(["--", "--ignored", "--test-threads=1"]);
+                // Those that need nothing special are run here too: no other step does.
+                command.args(["--", "--include-ignored", "--test-threads=1"]);
                 lab::environment(root, &mut command)?;
             }
             Ok(command)
@@ -91,13 +93,14 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
     vec![run(names[0], &machines), run(names[1], &planes)]
 }
 
-/// The names of the lab's test programs, in order.
-fn test_files(dir: &Path) -> Result<Vec<String>> {
+/// The names of the lab's test programs, in order: a file, or a folder with a `main.rs`.
+fn test_programs(dir: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", dir.display()))?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
+        let is_file = path.extension().is_some_and(|extension| extension == "rs");
+        if is_file || path.join("main.rs").is_file() {
             names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
         }
     }

@@ -66,14 +66,18 @@ pub async fn up(places: &Places) -> Result<()> {
         end(&remembered)?;
         return Err(error).with_context(|| format!("cannot write {}", path.display()));
     }
+    let agents = places.aggregator.with_file_name("simulated-agents");
     println!(
         "\nThe control plane is up, with waggle-aggregator behind it; it has no nodes.\n  \
-         export KUBECONFIG={}\n  kubectl 1.37: {}\n  agents report to {} and trust {}\n\
+         export KUBECONFIG={kubeconfig}\n  \
+         kubectl 1.37: {kubectl}\n  \
+         simulated nodes: {agents} --kubeconfig {kubeconfig} --aggregator {ingest} --aggregator-ca {ca}\n\
          End it with cargo xtask cluster down.",
-        remembered.kubeconfig.display(),
-        kubectl.display(),
-        remembered.ingest,
-        remembered.ingest_ca.display(),
+        kubeconfig = remembered.kubeconfig.display(),
+        kubectl = kubectl.display(),
+        agents = agents.display(),
+        ingest = remembered.ingest,
+        ca = remembered.ingest_ca.display(),
     );
     Ok(())
 }

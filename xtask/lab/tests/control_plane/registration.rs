@@ -1,50 +1,12 @@
-//! Behind a real kube-apiserver: registration, rights, what etcd holds, what happens while nobody serves.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+//! How Waggle is registered, who may do what, and what etcd holds of it.
 
-use std::{
-    path::Path,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::{runtime::Runtime, time::sleep};
-use waggle_lab::control_plane::{API_SERVICES, ControlPlane, Options, Places};
+use tokio::time::sleep;
+use waggle_lab::control_plane::API_SERVICES;
 
-/// One control plane for all tests here: a start takes longer than most of them.
-struct World {
-    runtime: Runtime,
-    plane: ControlPlane,
-}
-
-static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let runtime = Runtime::new().unwrap();
-    let begun = Instant::now();
-    let plane = runtime.block_on(async {
-        let plane =
-            ControlPlane::start(&Places::from_environment().unwrap(), &Options::named("control-plane"))
-                .await
-                .unwrap();
-        println!("control plane and objects after {:?}", begun.elapsed());
-        plane.start_aggregator(&[]).await.unwrap();
-        plane.wait_available().await.unwrap();
-        plane
-    });
-    println!("Available after {:?}", begun.elapsed());
-    World { runtime, plane }
-});
-
-fn behind(test: impl AsyncFnOnce(&'static ControlPlane)) {
-    let World { runtime, plane } = &*WORLD;
-    runtime.block_on(test(plane));
-}
-
-/// What kubectl says as the user of a kubeconfig: exit code 0 or not, and both outputs.
-async fn said(plane: &ControlPlane, kubeconfig: &Path, args: &[&str]) -> (bool, String) {
-    let output = plane.kubectl_as(kubeconfig, args).await.unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
-}
+use crate::world::{behind, said};
 
 #[test]
 #[ignore = "needs a real control plane: cargo xtask test"]
@@ -154,53 +116,4 @@ fn the_aggregator_has_no_rights_beyond_its_own() {
             assert!(!code && text.starts_with("no\n"), "{verb}: {text}");
         }
     });
-}
-
-/// The namespace controller asks every API for what is in a namespace before it lets it go, and cannot know what an API
-/// holds that does not answer.
-#[test]
-#[ignore = "needs a real control plane: cargo xtask test"]
-fn a_namespace_deleted_while_nobody_serves_goes_once_somebody_does() {
-    behind(async |plane| {
-        plane.kubectl(&["create", "namespace", "leaving"]).await.unwrap();
-        assert!(plane.kill_aggregator().unwrap());
-        wait(plane, "the API server sees that nobody serves", Duration::from_mins(1), async || {
-            let object =
-                plane.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.metrics.k8s.io").await.unwrap();
-            object["status"]["conditions"].as_array().unwrap().iter().any(|one| one["status"] == "False")
-        })
-        .await;
-        plane.kubectl(&["delete", "namespace", "leaving", "--wait=false"]).await.unwrap();
-        let path = "/api/v1/namespaces/leaving";
-        wait(plane, "the namespace says why it waits", Duration::from_secs(30), async || {
-            let object = plane.get(path).await.unwrap();
-            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.iter().any(|one| {
-                one["type"] == "NamespaceDeletionDiscoveryFailure"
-                    && one["status"] == "True"
-                    && one["message"].to_string().contains("metrics.k8s.io")
-            })
-        })
-        .await;
-        sleep(Duration::from_secs(2)).await;
-        assert_eq!(plane.get(path).await.unwrap()["status"]["phase"], "Terminating");
-
-        plane.start_aggregator(&[]).await.unwrap();
-        plane.wait_available().await.unwrap();
-        wait(plane, "the namespace goes", Duration::from_mins(1), async || plane.get(path).await.is_err())
-            .await;
-    });
-}
-
-async fn wait(plane: &ControlPlane, what: &str, limit: Duration, holds: impl AsyncFn() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(
-            begun.elapsed() < limit,
-            "not within {limit:?}: {what}; logs are in {}",
-            plane.folder().display()
-        );
-        sleep(Duration::from_millis(200)).await;
-    }
-    println!("{what}: {:?}", begun.elapsed());
 }
