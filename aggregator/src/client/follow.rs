@@ -120,6 +120,10 @@ pub async fn follow<K>(
                     on_event(event);
                 }
                 Ok(Some(Err(error))) => {
+                    // Forgotten history is what an outage ends with, not another failure: the new list shall not wait for it.
+                    if matches!(&error, watcher::Error::WatchError(status) if status.code == 410) {
+                        pause = patience.backoff;
+                    }
                     metrics.failures.get_or_create(&label).inc();
                     tracing::warn!(resource = source.resource, %error, "watch failed, trying again in about {pause:?}");
                     tokio::time::sleep(jittered(pause)).await;

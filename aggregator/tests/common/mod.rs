@@ -324,11 +324,16 @@ impl Connection {
 }
 
 /// Waits for at most 20 s until `holds`.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    until_within(Duration::from_secs(20), what, holds).await;
+}
+
+/// Waits for at most that long until `holds`.
+pub async fn until_within(longest: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(), "never came: {what}");
+    assert!(tokio::time::timeout(longest, wait).await.is_ok(), "never came within {longest:?}: {what}");
 }
