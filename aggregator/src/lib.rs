@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod health;
 pub mod ingest;
 pub mod inventory;
+mod open_files;
 pub mod ring;
 pub mod run;
 pub mod telemetry;

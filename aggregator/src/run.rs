@@ -29,7 +29,7 @@ use crate::{
     health::{Conditions, Signal},
     ingest::{self, IngestState, KubeReviewer},
     inventory::{Inventory, Watches},
-    telemetry,
+    open_files, telemetry,
     tls::{self, Certificates, FlagError, LoadError},
     view::Views,
 };
@@ -127,6 +127,7 @@ impl Prepared {
 
     /// Binds both ports and serves until SIGTERM or SIGINT, then drains.
     pub async fn serve(self) -> anyhow::Result<()> {
+        open_files::raise();
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
         let api_listener = bind("API", self.api_bind).await?;

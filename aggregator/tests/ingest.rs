@@ -5,6 +5,8 @@
 #[path = "ingest/world.rs"]
 mod world;
 
+#[path = "ingest/admission.rs"]
+mod admission;
 #[path = "ingest/refusals.rs"]
 mod refusals;
 #[path = "ingest/replay.rs"]

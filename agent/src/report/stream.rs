@@ -8,7 +8,10 @@ use std::{
 };
 
 use prost::Message;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use waggle_proto::{
@@ -61,10 +64,31 @@ pub(super) async fn run(
     wanted: watch::Receiver<HashSet<SocketAddr>>,
 ) -> SocketAddr {
     let mut backoff = Backoff::default();
+    // Streams that were asked to be renewed: they go on until the aggregator ends them. Dropped with this task.
+    let mut leaving = JoinSet::new();
     loop {
-        let mut attempt = Attempt { shared: &shared, address, spread: None };
+        let renewal = Arc::new(Notify::new());
+        let mut attempt =
+            Attempt { shared: Arc::clone(&shared), address, spread: None, renewal: Arc::clone(&renewal) };
         let begun = Instant::now();
-        let result = attempt.stream().await;
+        let mut stream = Box::pin(async move {
+            let result = attempt.stream().await;
+            (attempt, result)
+        });
+        let ended = loop {
+            tokio::select! {
+                ended = &mut stream => break Some(ended),
+                () = renewal.notified() => break None,
+                Some(_) = leaving.join_next() => {}
+            }
+        };
+        let Some((attempt, result)) = ended else {
+            leaving.spawn(async move {
+                let (attempt, _) = stream.await;
+                attempt.shared.metrics.ended.get_or_create(&[("how", "planned")]).inc();
+            });
+            continue;
+        };
         let ended = match &result {
             Ok(()) => Ended::Planned,
             Err(error) => error.ended(attempt.spread.is_some()),
@@ -92,14 +116,16 @@ pub(super) async fn run(
     }
 }
 
-struct Attempt<'a> {
-    shared: &'a Arc<Shared>,
+struct Attempt {
+    shared: Arc<Shared>,
     address: SocketAddr,
     /// From the welcome, once there was one.
     spread: Option<Duration>,
+    /// Told when the aggregator wants a new stream.
+    renewal: Arc<Notify>,
 }
 
-impl Attempt<'_> {
+impl Attempt {
     /// Ends with `Ok` when the aggregator closed the stream as planned.
     async fn stream(&mut self) -> Result<(), StreamError> {
         let authorization = self.shared.connector.authorization().await?;
@@ -170,6 +196,9 @@ impl Attempt<'_> {
                 answer = answers.message() => match answer? {
                     Some(AggregatorMessage { message: Some(aggregator_message::Message::Pace(new)) }) => {
                         pace = millis(new.interval_ms);
+                    }
+                    Some(AggregatorMessage { message: Some(aggregator_message::Message::Renew(_)) }) => {
+                        self.renewal.notify_one();
                     }
                     Some(_) => return Err(Status::failed_precondition("an answer is not one of the protocol")),
                     None => return Ok(()),

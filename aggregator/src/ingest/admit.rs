@@ -195,6 +195,41 @@ mod tests {
         }
     }
 
+    /// Answers never.
+    struct Silent;
+
+    impl TokenReviewer for Silent {
+        fn review<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+        ) -> futures_util::future::BoxFuture<'a, Result<Review, super::super::review::ReviewError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_storm_waits_in_a_queue_that_ends() {
+        let gate = Gate::new(Arc::new(Silent), "a".into(), "n".into(), "s".into());
+        let inventory = Inventory::default();
+        let mut metadata = MetadataMap::new();
+        metadata.insert("authorization", "Bearer x".parse().unwrap());
+        let mut storm: Vec<_> =
+            (0..REVIEWS + WAITING).map(|_| Box::pin(gate.admit(&metadata, &inventory))).collect();
+        for (position, one) in storm.iter_mut().enumerate() {
+            assert!(futures_util::poll!(one.as_mut()).is_pending(), "{position}");
+        }
+        assert_eq!(gate.in_flight.available_permits(), 0, "the first ones are being reviewed");
+        let refusal = gate.admit(&metadata, &inventory).await.unwrap_err();
+        assert_eq!(refusal, Refusal::GateFull);
+        let status = refusal.status();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
+        // Whoever leaves makes room.
+        storm.pop();
+        assert!(futures_util::poll!(Box::pin(gate.admit(&metadata, &inventory))).is_pending());
+    }
+
     #[test]
     fn a_token_is_taken_from_a_bearer_header_only() {
         let with = |value: &str| {

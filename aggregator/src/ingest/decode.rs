@@ -56,6 +56,11 @@ impl Capacity {
         Ok(())
     }
 
+    /// The containers' shares are not read at one instant by every collector: a tenth more is believed of their sum.
+    fn check_sum_of_memory(&self, bytes: u64) -> Result<(), Fault> {
+        self.check_memory(bytes - bytes / 11).map_err(|_| Fault::ImplausibleMemory(bytes))
+    }
+
     fn check_memory(&self, bytes: u64) -> Result<(), Fault> {
         if self.memory.0 > 0 && bytes > self.memory.0 {
             return Err(Fault::ImplausibleMemory(bytes));
@@ -104,6 +109,29 @@ pub struct Decoded {
     /// From the agent's local ring, older than the stream.
     pub replay: bool,
     swap: bool,
+}
+
+/// What all containers of a message claim together.
+struct Sum {
+    /// CPU time used since the message before.
+    recent_ns: u64,
+    /// CPU time of containers whose use began at some unknown time before that.
+    older_ns: u64,
+    /// The earliest such time.
+    earliest: BootTime,
+    pages: u64,
+}
+
+impl Sum {
+    fn add(&mut self, cpu_ns: u64, since: BootTime, last: BootTime, pages: u32) {
+        if since >= last {
+            self.recent_ns = self.recent_ns.saturating_add(cpu_ns);
+        } else {
+            self.older_ns = self.older_ns.saturating_add(cpu_ns);
+            self.earliest = self.earliest.min(since);
+        }
+        self.pages += u64::from(pages);
+    }
 }
 
 /// State of one stream.
@@ -235,6 +263,7 @@ impl Decoder {
             return Err(Fault::Malformed("a column has not one entry per live handle"));
         }
         let columns = message.cpu_ns.iter().zip(&message.working_set_pages);
+        let mut all = Sum { recent_ns: 0, older_ns: 0, earliest: self.last, pages: 0 };
         for (at, (live, (cpu_ns, working_set))) in self.live.iter_mut().zip(columns).enumerate() {
             // A container that was introduced used its time since it was absent, at the earliest since boot.
             let since = if at < known { self.last } else { live.key.absent.unwrap_or_default() };
@@ -243,7 +272,11 @@ impl Decoder {
                 live.cpu_ns.checked_add(*cpu_ns).ok_or(Fault::Malformed("a CPU counter overflows"))?;
             live.working_set_pages = pages(live.working_set_pages, *working_set)?;
             capacity.check_memory(u64::from(live.working_set_pages).saturating_mul(self.page_size))?;
+            all.add(*cpu_ns, since, self.last, live.working_set_pages);
         }
+        capacity.check_cpu(all.recent_ns, boot.since(self.last))?;
+        capacity.check_cpu(all.older_ns, boot.since(all.earliest))?;
+        capacity.check_sum_of_memory(all.pages.saturating_mul(self.page_size))?;
         for (live, swap) in self.live.iter_mut().zip(swap) {
             live.swap_pages = pages(live.swap_pages, *swap)?;
         }

@@ -1,6 +1,9 @@
 //! Why a stream was refused, ended, or some of its samples dropped: each reason has one name, which is its metric label.
 
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 /// What a message did that ends its stream. Nothing of such a message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +30,7 @@ pub enum Fault {
         /// The newest instant held.
         newest: u64,
     },
-    /// More CPU time than the node can have given.
+    /// More CPU time than the node can have given, to one container or to all together.
     #[error("implausible-cpu: {used_ns} ns within {span_ns} ns is more than the node's capacity")]
     ImplausibleCpu {
         /// CPU time claimed.
@@ -35,7 +38,7 @@ pub enum Fault {
         /// In this span.
         span_ns: u64,
     },
-    /// More memory than the node has.
+    /// More memory than the node has, in one container or in all together.
     #[error("implausible-memory: {0} bytes is more than the node's capacity")]
     ImplausibleMemory(u64),
     /// The node's boot clock runs ahead of time.
@@ -121,7 +124,10 @@ impl Refusal {
                 Status::permission_denied("this credential may not report for a node")
             }
             Self::ReviewUnavailable | Self::GateFull => {
-                Status::unavailable("the credential cannot be reviewed now, try again later")
+                let mut hint = MetadataMap::new();
+                hint.insert("grpc-retry-pushback-ms", MetadataValue::from_static("1000"));
+                let text = "the credential cannot be reviewed now, try again later";
+                Status::with_metadata(Code::Unavailable, text, hint)
             }
             _ => Status::unauthenticated("a valid agent credential is required"),
         }

@@ -10,7 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 use waggle_proto::ingest::{
-    AgentMessage, AggregatorMessage, Hello, Pace, Welcome, agent_message, aggregator_message, ingest_server,
+    AgentMessage, AggregatorMessage, Hello, Pace, Renew, Welcome, agent_message, aggregator_message,
+    ingest_server,
 };
 
 use super::{
@@ -26,6 +27,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_mins(30);
 /// A stream's shortest life, for clocks that disagree about a token's expiry.
 const SHORTEST: Duration = Duration::from_secs(10);
+/// An agent is asked for a new stream this long before the end of the old one, at most half of its life.
+const NOTICE: Duration = Duration::from_secs(30);
 /// Reconnects are spread over at least this span.
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -133,7 +136,10 @@ impl Session {
     }
 
     async fn try_stream(&mut self) -> Result<Closed, End> {
-        let deadline = tokio::time::Instant::now() + life(self.admitted.expires, SystemTime::now());
+        let life = life(self.admitted.expires, SystemTime::now());
+        let deadline = tokio::time::Instant::now() + life;
+        let renewal = deadline - NOTICE.min(life / 2);
+        let mut renewing = false;
         let hello = self.hello().await?;
         let mut pace = self.state.shared.pace.subscribe();
         pace.mark_unchanged();
@@ -152,8 +158,17 @@ impl Session {
         loop {
             let message = tokio::select! {
                 biased;
-                closed = &mut end => return Ok(closed.unwrap_or(Closed::Superseded)),
+                closed = &mut end => return Ok(match closed.unwrap_or(Closed::Superseded) {
+                    // By the stream that was asked for.
+                    Closed::Superseded if renewing => Closed::Planned,
+                    closed => closed,
+                }),
                 () = tokio::time::sleep_until(deadline) => return Ok(Closed::Planned),
+                () = tokio::time::sleep_until(renewal), if !renewing => {
+                    renewing = true;
+                    self.send(aggregator_message::Message::Renew(Renew {})).await?;
+                    continue;
+                }
                 changed = pace.changed() => {
                     changed.map_err(|_| End::Closed(Closed::Shutdown))?;
                     feed.pace = *pace.borrow_and_update();
@@ -218,5 +233,24 @@ fn received(message: Result<Option<AgentMessage>, Status>) -> Result<AgentMessag
             }
             _ => End::Closed(Closed::Lost),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_lives_until_its_token_expires_or_for_half_an_hour_to_an_hour() {
+        let now = SystemTime::now();
+        let minutes = |minutes: u64| Duration::from_mins(minutes);
+        for _ in 0..100 {
+            assert_eq!(life(Some(now + minutes(5)), now), minutes(5));
+            for expires in [None, Some(now + minutes(600))] {
+                assert!((minutes(30)..=minutes(60)).contains(&life(expires, now)));
+            }
+        }
+        // Clocks may disagree about a token that was just reviewed.
+        assert_eq!(life(Some(now - minutes(1)), now), SHORTEST);
     }
 }

@@ -178,3 +178,34 @@ fn a_steady_node_of_400_containers_is_taken_without_change_of_composition() {
     assert_eq!((rate.cpu, rate.window), (NanoCores(123_456), Duration::from_secs(15)));
     assert_eq!(Arc::strong_count(&decoder.live()[0].key), 2);
 }
+
+#[test]
+fn what_all_containers_claim_together_is_limited_too() {
+    // Two cores and 1 GiB: three containers that are plausible one by one.
+    let begun = || {
+        let mut decoder = decoder();
+        let all = (1..=3).map(container).collect();
+        decoder.decode(&message(10, all, vec![5, 5, 5]), &capacity()).unwrap();
+        decoder
+    };
+    let say = |cpu_ns: Vec<u64>, pages: i64| {
+        let change = Snapshot { working_set_pages: vec![pages; 3], ..message(20, vec![], cpu_ns) };
+        begun().decode(&change, &capacity()).err().map(|fault| fault.reason())
+    };
+    assert_eq!(say(vec![7 * SECOND; 3], 0), None, "21 s of 20 s, within the tenth that is believed");
+    assert_eq!(say(vec![9 * SECOND; 3], 0), Some("implausible-cpu"));
+    assert_eq!(say(vec![5; 3], 90_000), None, "just over 1 GiB, within the tenth");
+    assert_eq!(say(vec![5; 3], 100_000), Some("implausible-memory"));
+
+    // Introduced ones used their time since they were absent, which may be long before the last message.
+    let mut late = vec![container(4), container(5)];
+    for one in &mut late {
+        one.absent_boot_ns = 5 * SECOND;
+    }
+    let introduce = |cpu: u64| {
+        let change = message(20, late.clone(), vec![5, 5, 5, cpu, cpu]);
+        begun().decode(&change, &capacity()).err().map(|fault| fault.reason())
+    };
+    assert_eq!(introduce(15 * SECOND), None);
+    assert_eq!(introduce(20 * SECOND), Some("implausible-cpu"));
+}

@@ -46,6 +46,16 @@ impl TokenReviewer for Tokens {
     }
 }
 
+/// A token that says when it expires, as a service account's does.
+pub fn expiring(after: Duration) -> &'static str {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let at = std::time::SystemTime::now() + after;
+    let seconds = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let payload = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{seconds}}}"));
+    Box::leak(format!("e30.{payload}.signature").into_boxed_str())
+}
+
 /// What a TokenReview says of the agent pod on `node`.
 pub fn agent_review(node: &str) -> Review {
     let extra =
@@ -174,18 +184,23 @@ impl World {
     }
 
     fn token_file(&self, token: &str) -> PathBuf {
-        let path = self.directory.path().join(format!("{token}.token"));
+        let path = self.directory.path().join(format!("{}.token", token.replace('.', "-")));
         std::fs::write(&path, format!("{token}\n")).unwrap();
         path
     }
 
     /// An agent on `node` that streams what it is given.
     pub fn agent(&self, node: &str, port: SocketAddr) -> Agent {
+        self.agent_with(node, &format!("token-{node}"), port)
+    }
+
+    /// The same with another token.
+    pub fn agent_with(&self, node: &str, token: &str, port: SocketAddr) -> Agent {
         let config = report::Config {
             aggregators: vec![Target::Address(port)],
             ca_file: self.directory.path().join("ca.crt"),
             server_name: ServerName::try_from(NAME).unwrap(),
-            token_file: self.token_file(&format!("token-{node}")),
+            token_file: self.token_file(token),
             boot_id: "0".repeat(36),
             collector: "cgroupfs".into(),
             refusals: vec![],
