@@ -16,13 +16,17 @@ pub fn whole(json: &[u8]) -> Result<Bytes, BodyError> {
 
 /// A document in frames; a frame of JSON becomes at most one of YAML.
 pub fn frames(json: Frames) -> Transformed {
-    let mut json = json.fuse();
+    let mut json = json.peekable();
     let mut document = Some(Document::default());
     Box::new(std::iter::from_fn(move || {
         let mut current = document.take()?;
         loop {
             let Some(frame) = json.next() else { return Some(current.finish()) };
             let made = current.frame(&frame);
+            if json.peek().is_none() {
+                // The end goes with the last items: a short list is one frame, and its length is known.
+                return Some(made.and_then(|items| Ok([items, current.finish()?].concat().into())));
+            }
             // A frame in which no item ends makes nothing yet.
             if !made.as_ref().is_ok_and(Bytes::is_empty) {
                 document = made.is_ok().then_some(current);
@@ -201,6 +205,13 @@ mod tests {
     }
 
     #[test]
+    fn a_short_list_is_one_frame() {
+        let json = Bytes::from_static(b"{\"kind\":\"KList\",\"items\":[{\"a\":1}]}\n");
+        let made: Vec<_> = frames(Box::new(std::iter::once(json))).map(Result::unwrap).collect();
+        assert_eq!(made, ["items:\n- a: 1\nkind: KList\n"]);
+    }
+
+    #[test]
     fn strings_stay_strings() {
         for text in [
             "1",
@@ -274,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_list_that_breaks_off_is_an_error() {
-        let mut made = frames(Box::new(std::iter::once(Bytes::from_static(b"{\"items\":[{}"))));
+        let pieces = [Bytes::from_static(b"{\"items\":[{},"), Bytes::from_static(b"{}")];
+        let mut made = frames(Box::new(pieces.into_iter()));
         assert!(made.next().unwrap().is_ok());
         assert!(made.next().unwrap().is_err());
         assert!(made.next().is_none());
