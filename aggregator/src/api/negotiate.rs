@@ -124,8 +124,8 @@ pub enum NotAcceptable {
     ListType,
     /// The type is, but not in that conversion.
     Conversion,
-    /// The document comes in JSON alone.
-    NotJson,
+    /// None of the types of an OpenAPI document.
+    OpenApi(&'static [&'static str]),
 }
 
 /// What a client accepts: its header `Accept`, read once, and whether it wants JSON indented.
@@ -253,10 +253,15 @@ impl<'a> Accept<'a> {
         }
     }
 
-    /// Whether a document that is written in JSON alone is accepted.
-    pub fn json(&self) -> Result<(), NotAcceptable> {
-        let accepted = self.ranges.iter().any(|range| range.representation() == Some(Representation::Json));
-        if accepted { Ok(()) } else { Err(NotAcceptable::NotJson) }
+    /// The first of these types that is accepted; a wildcard accepts the first.
+    pub fn first_of(&self, offered: &[&'static str]) -> Option<&'static str> {
+        self.ranges
+            .iter()
+            .find_map(|range| match range.kind {
+                "*" | "*/*" | "application/*" => offered.first(),
+                kind => offered.iter().find(|offer| **offer == kind),
+            })
+            .copied()
     }
 
     /// The first offer, in the order of the ranges.

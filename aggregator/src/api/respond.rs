@@ -9,7 +9,7 @@ use super::{
     discovery::{Document, Version},
     encode::Encoder,
     json,
-    negotiate::{Accept, Groups, Representation, Shape},
+    negotiate::{Accept, Groups, NotAcceptable, Representation, Shape},
     nodes::NodeMetrics,
     object::{Object, Objects},
     openapi,
@@ -202,7 +202,9 @@ impl<G: Gate> Api<G> {
         hash: Option<&str>,
         accept: &Accept<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        accept.json().map_err(Failure::not_acceptable)?;
+        let types = document.types();
+        let kind =
+            accept.first_of(types).ok_or_else(|| Failure::not_acceptable(NotAcceptable::OpenApi(types)))?;
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let unchanged = match (text(header::IF_NONE_MATCH), text(header::IF_MODIFIED_SINCE)) {
             (Some(tags), _) => tags
@@ -212,7 +214,12 @@ impl<G: Gate> Api<G> {
             (None, Some(since)) => self.openapi.unmodified_since(since),
             (None, None) => false,
         };
-        let mut response = if unchanged { not_modified() } else { of_type(JSON, document.json.clone()) };
+        let mut response = if unchanged {
+            not_modified()
+        } else {
+            let (kind, bytes) = document.get(kind);
+            of_type(kind, bytes)
+        };
         let answered = response.headers_mut();
         answered.insert(header::ETAG, document.etag.clone());
         answered.insert(header::LAST_MODIFIED, self.openapi.modified.clone());

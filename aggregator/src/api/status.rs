@@ -164,7 +164,7 @@ impl Failure {
             NotAcceptable::ListType => {
                 (none_of(&format!("{types}, {}", negotiate::STREAMS)), Some(Details::default()))
             }
-            NotAcceptable::NotJson => (none_of("application/json"), Some(Details::default())),
+            NotAcceptable::OpenApi(types) => (none_of(&types.join(", ")), Some(Details::default())),
             NotAcceptable::Conversion => {
                 (format!("only the following media types are accepted: {types}"), None)
             }

@@ -167,12 +167,20 @@ fn failures_are_told_in_any_case() {
 }
 
 #[test]
-fn a_document_in_json_alone() {
-    let json = |text| Accept::new(&accept(text), &Query::default()).json();
-    for accepted in ["", "*/*", "application/json", "application/yaml, application/json;q=0.1"] {
-        assert_eq!(json(accepted), Ok(()), "{accepted}");
-    }
-    for refused in ["application/yaml", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"] {
-        assert_eq!(json(refused), Err(NotAcceptable::NotJson), "{refused}");
+fn the_first_type_that_is_accepted() {
+    let first =
+        |text| Accept::new(&accept(text), &Query::default()).first_of(&["application/json", "application/x"]);
+    for (header, expected) in [
+        ("", Some("application/json")),
+        ("*/*", Some("application/json")),
+        ("application/*", Some("application/json")),
+        ("application/x", Some("application/x")),
+        ("application/x, */*", Some("application/x")),
+        ("application/x;q=0.1, application/json;q=0.2", Some("application/json")),
+        ("application/yaml, application/x;q=0.1", Some("application/x")),
+        ("application/yaml", None),
+        ("application/json;q=0", None),
+    ] {
+        assert_eq!(first(header), expected, "{header}");
     }
 }

@@ -4,6 +4,7 @@
 //! Definitions have the names of Kubernetes' generators; their texts are ours.
 
 mod paths;
+mod protobuf;
 mod schemas;
 #[cfg(test)]
 mod tests;
@@ -24,11 +25,20 @@ enum Dialect {
     V3,
 }
 
+/// What the document of version 2 comes in; the last is the older name of the one before.
+const V2_TYPES: [&str; 3] = [
+    "application/json",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+
 /// A document with what caches are told about it.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// JSON.
     pub json: Bytes,
+    /// Protobuf, of version 2 alone. It has the ETag of the JSON: `Vary` tells them apart.
+    pub protobuf: Option<Bytes>,
     /// The ETag's content, as the index names it.
     pub hash: String,
     /// The ETag.
@@ -38,7 +48,21 @@ pub struct Document {
 impl Document {
     fn new(document: &Value) -> Self {
         let json = Bytes::from(document.to_string());
-        Self { hash: discovery::hash(&json), etag: discovery::etag(&json), json }
+        Self { hash: discovery::hash(&json), etag: discovery::etag(&json), json, protobuf: None }
+    }
+
+    /// The types that it comes in.
+    pub fn types(&self) -> &'static [&'static str] {
+        if self.protobuf.is_some() { &V2_TYPES } else { V2_TYPES.split_at(1).0 }
+    }
+
+    /// Its bytes in one of the types, and the type as it is named in the answer.
+    pub fn get(&self, kind: &str) -> (HeaderValue, Bytes) {
+        let [json, protobuf, _] = V2_TYPES.map(HeaderValue::from_static);
+        match &self.protobuf {
+            Some(bytes) if json != kind => (protobuf, bytes.clone()),
+            _ => (json, self.json.clone()),
+        }
     }
 }
 
@@ -77,8 +101,10 @@ impl Documents {
             Part::Version(Version::V1beta1),
             Part::Code,
         ];
+        let v2 = document(Dialect::V2, &all);
         Self {
-            v2: Document::new(&document(Dialect::V2, &all)),
+            // It is a constant: that it can be written is known from the tests.
+            v2: Document { protobuf: protobuf::encode(&v2).ok(), ..Document::new(&v2) },
             index: Document::new(&index),
             groups,
             modified: date(now),

@@ -194,6 +194,7 @@ fn the_index_names_each_document_with_its_hash() {
         assert_eq!(entry["serverRelativeURL"], format!("/openapi/v3/{path}?hash={}", document.hash));
     }
     assert!(documents.group("apis").is_none());
+    assert!(documents.v2.protobuf.as_ref().is_some_and(|bytes| bytes.len() > 10_000));
     let later = Documents::new(1_777_888_808);
     assert_eq!(later.index.etag, documents.index.etag);
     assert_eq!(documents.modified, "Mon, 04 May 2026 10:00:07 GMT");

@@ -46,10 +46,20 @@ async fn openapi_documents_are_cached_by_etag_date_and_hash() {
             assert_eq!(body.is_empty(), code == 304);
             assert_eq!(headers[header::ETAG], etag);
         }
-        let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-        let refused = ask(&api, url, &[("accept", protobuf)]).await;
-        let text = "406: Not Acceptable\n\nAvailable representations: application/json".to_owned();
-        assert_eq!(failure(&refused), (406, text));
+        let refused = ask(&api, url, &[("accept", "application/yaml")]).await;
+        assert_eq!(refused.0, 406);
+        assert!(failure(&refused).1.contains("Available representations: application/json"), "{url}");
+    }
+    for name in ["v2@v1.0", "v2.v1.0"] {
+        let accept = format!("application/com.github.proto-openapi.spec.{name}+protobuf");
+        let request = Request::builder().uri("/openapi/v2").header("accept", accept).body(()).unwrap();
+        let (head, body) = api.answer(request).await.into_parts();
+        let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        assert_eq!(
+            (head.status, &head.headers[header::CONTENT_TYPE]),
+            (StatusCode::OK, &kind.parse().unwrap())
+        );
+        assert!(body.collect().await.unwrap().to_bytes().starts_with(b"\x0a\x032.0"));
     }
 }
 
