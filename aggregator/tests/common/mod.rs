@@ -2,6 +2,8 @@
 //! of the API port; owns no case.
 #![allow(dead_code, reason = "every test takes its part")]
 
+pub mod reporting;
+
 use std::{
     net::SocketAddr,
     path::Path,
