@@ -3,12 +3,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::{api::quantity, tls};
 
 /// Waggle's aggregator: takes the agents' streams and serves metrics.k8s.io.
 #[derive(Debug, Clone, Parser)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(name = "waggle-aggregator", version, about)]
 pub struct Args {
     /// Kubeconfig of the API server; without it, the pod's service account
@@ -45,9 +46,15 @@ pub struct Args {
     /// Time for requests in flight to finish once termination began
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub drain: Duration,
-    /// Serve swap use beside CPU and memory
-    #[arg(long)]
+    /// Serve swap use beside CPU and memory, of nodes that have swap
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub swap: bool,
+    /// Serve watches on nodes and pods, and resource versions to begin them from
+    #[arg(long)]
+    pub enable_watch: bool,
+    /// Also export the metrics of metrics-server; two of them have a label for nodes
+    #[arg(long)]
+    pub compatibility_metrics: bool,
     /// Form of log lines; `RUST_LOG` says which
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -142,6 +149,8 @@ mod tests {
         assert_eq!(args.check(), Ok(()));
         assert_eq!((args.window, args.max_age), (Duration::from_secs(15), Duration::from_mins(1)));
         assert_eq!(args.agent_service_account.namespace, "waggle-system");
+        assert!(args.swap && !args.enable_watch && !args.compatibility_metrics);
+        assert!(!parse(&["--swap=false"]).unwrap().swap);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod api;
 pub mod args;
 pub mod auth;
 pub mod client;
+pub mod compatibility;
 pub mod encoding;
 pub mod health;
 pub mod ingest;

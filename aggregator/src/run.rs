@@ -19,13 +19,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Api, Gate, Now, Settings, Source, server},
+    api::{self, Api, Gate, Now, Settings, Source, server},
     args::{Args, Contradiction},
     auth::{
         self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, Overlap, PeerCertificates,
         Selectors, Unauthorized, User,
     },
     client::{self, ClientError, Clients, Patience},
+    compatibility::MetricsServer,
     health::{Conditions, Signal},
     ingest::{self, IngestState, KubeReviewer},
     inventory::{Inventory, Watches},
@@ -75,6 +76,8 @@ pub struct Prepared {
     max_age: Duration,
     drain: Duration,
     swap: bool,
+    enable_watch: bool,
+    compatibility_metrics: bool,
 }
 
 impl Prepared {
@@ -94,6 +97,8 @@ impl Prepared {
             interval,
             drain,
             swap,
+            enable_watch,
+            compatibility_metrics,
             // The log is written already: `main` starts it first.
             log_format: _,
         } = args;
@@ -122,6 +127,8 @@ impl Prepared {
             max_age,
             drain,
             swap,
+            enable_watch,
+            compatibility_metrics,
         })
     }
 
@@ -153,13 +160,16 @@ impl Prepared {
         ingest_listener: TcpListener,
         port: u16,
     ) -> anyhow::Result<Running> {
-        let Self {
-            api_tls, ingest_tls, certificates, clients, ingest, overlap, max_age, drain, swap, ..
-        } = self;
+        let Self { api_tls, ingest_tls, certificates, clients, ingest, overlap, max_age, drain, .. } = self;
+        let Self { swap, enable_watch, compatibility_metrics, .. } = self;
         let registry = telemetry::registry(Now::read().real.0 / 1_000_000_000);
         let (inventory, views, window) = (Inventory::default(), Views::default(), ingest.window);
         let (watches, synced) = Watches::new(clients.watches.clone(), inventory.clone(), Patience::default());
-        let ingest_metrics = ingest::Metrics::default();
+        let compatibility = compatibility_metrics.then(MetricsServer::default);
+        let ingest_metrics = ingest::Metrics { compatibility: compatibility.clone(), ..Default::default() };
+        if let Some(compatibility) = &compatibility {
+            compatibility.register(&mut registry.write(), views.clone());
+        }
         watches.register(&mut registry.write());
         ingest_metrics.register(&mut registry.write());
         let (auth_metrics, watch_metrics) = (auth::Metrics::default(), watches.metrics());
@@ -193,11 +203,15 @@ impl Prepared {
             heartbeat: Mutex::new(Instant::now()),
         });
         let source = Source { inventory, views, max_age };
-        let settings = Settings { swap, ..Settings::default() };
-        let api = Arc::new(Api::new(gate, source, conditions.clone(), registry, port, settings));
-
         let (stop_api, stop_ingest) = (CancellationToken::new(), CancellationToken::new());
         let mut background = JoinSet::new();
+        let watch = enable_watch.then(|| api::watch::Watches::new(stop_api.clone()));
+        if let Some(watch) = &watch {
+            background.spawn(api::watch::follow(watch.clone(), source.clone(), Now::read, stop_api.clone()));
+        }
+        let settings = Settings { swap, watch, compatibility, ..Settings::default() };
+        let api = Arc::new(Api::new(gate, source, conditions.clone(), registry, port, settings));
+
         background.spawn(watches.run());
         certificates.run(&mut background, Patience::default(), watch_metrics.clone());
         background.spawn(config.run(clients.watches, Patience::default(), watch_metrics));

@@ -13,6 +13,7 @@ use std::{
 
 pub use join::Join;
 use parking_lot::RwLock;
+use tokio::sync::broadcast;
 
 use crate::units::{Bytes, NanoCores, RealTime};
 
@@ -69,6 +70,17 @@ pub struct NodeView {
 #[derive(Debug, Clone, Default)]
 pub struct Views {
     table: Arc<RwLock<Snapshot>>,
+    changes: Changes,
+}
+
+/// The names of nodes whose views changed.
+#[derive(Debug, Clone)]
+struct Changes(broadcast::Sender<Arc<str>>);
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(4096))
+    }
 }
 
 impl Views {
@@ -89,8 +101,9 @@ impl Views {
         // What it replaces is dropped after the lock.
         let _replaced = {
             let mut table = self.table.write();
-            table.nodes_with_mut(&node).and_then(|nodes| nodes.insert(node, view))
+            table.nodes_with_mut(&node).and_then(|nodes| nodes.insert(Arc::clone(&node), view))
         };
+        self.announce(node);
     }
 
     /// Forgets a node.
@@ -99,6 +112,17 @@ impl Views {
             let mut table = self.table.write();
             table.nodes_with_mut(node).and_then(|nodes| nodes.remove(node))
         };
+        self.announce(node.into());
+    }
+
+    /// The names of nodes whose view was published or forgotten. A receiver that lagged looks at everything anew.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.changes.0.subscribe()
+    }
+
+    fn announce(&self, node: Arc<str>) {
+        // No receiver is the normal state: only watches need to know.
+        let _ = self.changes.0.send(node);
     }
 }
 
@@ -124,6 +148,11 @@ impl Snapshot {
     /// The view of a node.
     pub fn node(&self, name: &str) -> Option<&Arc<NodeView>> {
         self.parts.get(part_of(name))?.get(name)
+    }
+
+    /// The views of all nodes, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<NodeView>> {
+        self.parts.iter().flat_map(|part| part.values())
     }
 
     fn nodes_with_mut(&mut self, name: &str) -> Option<&mut Part> {

@@ -10,7 +10,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::{sync::OwnedSemaphorePermit, task::AbortHandle, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::AbortHandle,
+    time::Instant,
+};
 
 /// Frames that cannot fail.
 pub type Frames = Box<dyn Iterator<Item = Bytes> + Send>;
@@ -38,6 +42,7 @@ pub struct Body {
     rest: Option<Transformed>,
     place: Option<Place>,
     until: Option<Instant>,
+    live: Option<mpsc::Receiver<Bytes>>,
 }
 
 /// A place among the requests in flight. It is given back at the end of the body, and at the latest when the request's
@@ -91,6 +96,16 @@ impl Body {
         }
     }
 
+    /// Frames that come when they come, until their sender is gone.
+    pub fn stream(frames: mpsc::Receiver<Bytes>) -> Self {
+        Self { live: Some(frames), ..Self::default() }
+    }
+
+    /// Whether it has no end of its own.
+    pub fn is_stream(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// The frames, taken out.
     pub fn take(&mut self) -> Transformed {
         let rest = self.rest.take().unwrap_or_else(|| Box::new(iter::empty()));
@@ -104,6 +119,10 @@ impl Body {
 
     /// Keeps a place until the end of the body, which is to be read before `until`.
     pub fn keep(&mut self, place: Option<OwnedSemaphorePermit>, until: Instant) {
+        // A stream is no request in flight any more, as in Kubernetes: it would keep its place for an hour.
+        if self.is_stream() {
+            return;
+        }
         self.place = place.map(|permit| Place::until(until, permit));
         self.until = Some(until);
     }
@@ -124,8 +143,11 @@ impl http_body::Body for Body {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(live) = &mut self.live {
+            return live.poll_recv(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))));
+        }
         let late = self.rest.is_some() && self.until.is_some_and(|until| Instant::now() >= until);
         let next = if late {
             Some(Err(BodyError::Late))
@@ -141,10 +163,13 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_none() && self.rest.is_none()
+        self.ready.is_none() && self.rest.is_none() && self.live.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.is_stream() {
+            return SizeHint::default();
+        }
         let ready = u64::try_from(self.ready.as_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX);
         let mut hint = SizeHint::with_exact(ready);
         if self.rest.is_some() {

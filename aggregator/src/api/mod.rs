@@ -5,6 +5,7 @@ mod body;
 mod compress;
 pub mod discovery;
 mod encode;
+mod exposition;
 pub mod metrics;
 pub mod negotiate;
 mod nodes;
@@ -24,6 +25,7 @@ pub mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 mod yaml;
 
 use std::{
@@ -40,6 +42,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
+    compatibility::MetricsServer,
     encoding::{json, protobuf},
     health::Probe,
     inventory::Inventory,
@@ -125,13 +128,24 @@ pub struct Settings {
     pub timeout: Duration,
     /// Serve swap use too.
     pub swap: bool,
+    /// Serve watches, and versions with all objects.
+    pub watch: Option<watch::Watches>,
+    /// Count how fresh what is answered is, as metrics-server does.
+    pub compatibility: Option<MetricsServer>,
     /// The clocks.
     pub now: fn() -> Now,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { in_flight: 400, timeout: Duration::from_mins(1), swap: false, now: Now::read }
+        Self {
+            in_flight: 400,
+            timeout: Duration::from_mins(1),
+            swap: false,
+            watch: None,
+            compatibility: None,
+            now: Now::read,
+        }
     }
 }
 
@@ -161,7 +175,13 @@ impl<G: Gate> Api<G> {
         let metrics = metrics::Metrics::default();
         metrics.register(&mut registry.write());
         let places = Arc::new(Semaphore::new(settings.in_flight));
-        let documents = discovery::Documents::new(port);
+        let documents = match &settings.watch {
+            None => discovery::Documents::new(port),
+            Some(watches) => {
+                watches.metrics().register(&mut registry.write());
+                discovery::Documents::with_verbs(port, &["get", "list", "watch"])
+            }
+        };
         let openapi = openapi::Documents::new((settings.now)().real.seconds());
         Self { gate, source, probe, registry, documents, openapi, metrics, places, settings }
     }

@@ -7,6 +7,7 @@ use super::{
     object::{Numbers, Object},
     query::ListOptions,
     status::{Failure, GROUP},
+    watch::{Item, ResourceVersion, Watched},
 };
 use crate::{
     inventory::{Labels, Node, Walk},
@@ -18,6 +19,7 @@ use crate::{
 pub struct NodeMetrics {
     node: Arc<Node>,
     entry: NodeEntry,
+    version: Option<ResourceVersion>,
 }
 
 /// The nodes of a list, one after the other; see [`super::pods::Pods`].
@@ -68,9 +70,9 @@ impl NodeMetrics {
             .ok_or_else(|| Failure::not_found(GROUP, "nodemetrics", name))
     }
 
-    fn of(fresh: Fresh, node: &Arc<Node>, view: &NodeView) -> Option<Self> {
+    pub(super) fn of(fresh: Fresh, node: &Arc<Node>, view: &NodeView) -> Option<Self> {
         let entry = view.node.clone().filter(|entry| fresh.allows(&entry.measured))?;
-        Some(Self { node: Arc::clone(node), entry })
+        Some(Self { node: Arc::clone(node), entry, version: None })
     }
 }
 
@@ -97,7 +99,27 @@ impl Object for NodeMetrics {
         self.entry.usage
     }
 
+    fn resource_version(&self) -> Option<ResourceVersion> {
+        self.version
+    }
+
     fn numbers(&self) -> Numbers<'_> {
         Numbers::Usage(&self.entry.usage)
+    }
+}
+
+impl Item for NodeMetrics {
+    fn is_selected_like(&self, other: &Self) -> bool {
+        self.node.labels == other.node.labels
+    }
+}
+
+impl Watched for NodeMetrics {
+    fn is_served_like(&self, other: &Self) -> bool {
+        self.entry == other.entry && self.is_selected_like(other)
+    }
+
+    fn versioned(&self, version: ResourceVersion) -> Self {
+        Self { version: Some(version), ..self.clone() }
     }
 }

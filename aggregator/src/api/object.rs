@@ -1,5 +1,6 @@
 //! What nodes and pods have in common when they are answered: metadata, when, how much.
 
+use super::watch::ResourceVersion;
 use crate::{
     inventory::Labels,
     units::{Bytes, NanoCores},
@@ -23,6 +24,8 @@ pub trait Object: Send + 'static {
     fn total(&self) -> Usage;
     /// What was measured, in the parts in which it is served.
     fn numbers(&self) -> Numbers<'_>;
+    /// `metadata.resourceVersion`, where there are versions.
+    fn resource_version(&self) -> Option<ResourceVersion>;
 }
 
 /// The objects of a list, in its order. A clone gives the same ones again: what is written before the first of them can

@@ -30,7 +30,7 @@ impl<G: Gate> Api<G> {
         let labels = |code: StatusCode| match &parsed {
             Ok((route, _)) => Labels {
                 resource: resource_label(route),
-                verb: verb_label(route, &head.method),
+                verb: verb_label(route, &head.method, &query),
                 code: code.as_u16(),
             },
             Err(_) => Labels { resource: "none", verb: "other", code: code.as_u16() },
@@ -180,8 +180,9 @@ fn resource_label(route: &Route) -> &'static str {
     }
 }
 
-fn verb_label(route: &Route, method: &Method) -> &'static str {
+fn verb_label(route: &Route, method: &Method, query: &Query) -> &'static str {
     match (method, route) {
+        (&Method::GET, Route::Nodes(_, None) | Route::Pods(..)) if query.is_true("watch") => "watch",
         (&Method::GET, Route::Nodes(_, None) | Route::Pods(..)) => "list",
         (&Method::GET, _) => "get",
         _ => "other",

@@ -7,6 +7,7 @@ use super::{
     object::{self, Numbers, Object},
     query::ListOptions,
     status::{Failure, GROUP},
+    watch::{Item, ResourceVersion, Watched},
 };
 use crate::{
     inventory::{Labels, Pod, Walk},
@@ -18,6 +19,7 @@ use crate::{
 pub struct PodMetrics {
     pod: Arc<Pod>,
     entry: Arc<PodEntry>,
+    version: Option<ResourceVersion>,
 }
 
 /// The pods of a list, one after the other. Inventory and views stay as they were when it was begun: a list never mixes
@@ -76,9 +78,9 @@ impl PodMetrics {
             .ok_or_else(|| Failure::not_found(GROUP, "podmetrics", &format!("{namespace}/{name}")))
     }
 
-    fn of(fresh: Fresh, pod: &Arc<Pod>, view: &NodeView) -> Option<Self> {
+    pub(super) fn of(fresh: Fresh, pod: &Arc<Pod>, view: &NodeView) -> Option<Self> {
         let entry = view.pods.get(&pod.uid).filter(|entry| fresh.allows(&entry.measured))?;
-        Some(Self { pod: Arc::clone(pod), entry: Arc::clone(entry) })
+        Some(Self { pod: Arc::clone(pod), entry: Arc::clone(entry), version: None })
     }
 }
 
@@ -105,7 +107,34 @@ impl Object for PodMetrics {
         object::sum(self.entry.containers.iter().map(|(_, usage)| usage))
     }
 
+    fn resource_version(&self) -> Option<ResourceVersion> {
+        self.version
+    }
+
     fn numbers(&self) -> Numbers<'_> {
         Numbers::Containers(&self.entry.containers)
+    }
+}
+
+impl PodMetrics {
+    /// The node that it is on.
+    pub(super) fn node(&self) -> &str {
+        &self.pod.node
+    }
+}
+
+impl Item for PodMetrics {
+    fn is_selected_like(&self, other: &Self) -> bool {
+        self.pod.labels == other.pod.labels
+    }
+}
+
+impl Watched for PodMetrics {
+    fn is_served_like(&self, other: &Self) -> bool {
+        (Arc::ptr_eq(&self.entry, &other.entry) || self.entry == other.entry) && self.is_selected_like(other)
+    }
+
+    fn versioned(&self, version: ResourceVersion) -> Self {
+        Self { version: Some(version), ..self.clone() }
     }
 }

@@ -68,17 +68,22 @@ impl Query {
 
     /// The list options, checked in the order in which Kubernetes checks them; `resource` for the refusal of `watch`.
     pub fn list_options(&self, resource: &str) -> Result<ListOptions, Failure> {
+        let options = self.selectors()?;
+        if self.is_true("watch") { Err(Failure::watch(resource)) } else { Ok(options) }
+    }
+
+    /// What is selected, by a list or a watch.
+    pub fn selectors(&self) -> Result<ListOptions, Failure> {
         if let Some(limit) = self.get("limit") {
             integer(limit)?;
         }
         let refuse = |error: SelectorError| Failure::bad_request(error.0);
         let labels = LabelSelector::parse(self.get("labelSelector").unwrap_or_default()).map_err(refuse)?;
-        let watch = self.is_true("watch");
-        if !watch {
+        if !self.is_true("watch") {
             self.check_consistency()?;
         }
         let fields = FieldSelector::parse(self.get("fieldSelector").unwrap_or_default()).map_err(refuse)?;
-        if watch { Err(Failure::watch(resource)) } else { Ok(ListOptions { labels, fields }) }
+        Ok(ListOptions { labels, fields })
     }
 
     fn check_consistency(&self) -> Result<(), Failure> {
@@ -133,7 +138,8 @@ fn wrong_duration(text: &str) -> String {
     invalid
 }
 
-fn integer(text: &str) -> Result<i64, Failure> {
+/// An integer, with the errors of Go.
+pub(super) fn integer(text: &str) -> Result<i64, Failure> {
     text.parse::<i64>().map_err(|error| {
         use std::num::IntErrorKind::{NegOverflow, PosOverflow};
         let why = match error.kind() {

@@ -8,6 +8,7 @@ use super::{
     Api, Body, Gate,
     discovery::{Document, Version},
     encode::Encoder,
+    exposition::Exposition,
     json,
     negotiate::{Accept, Groups, NotAcceptable, Representation, Shape},
     nodes::NodeMetrics,
@@ -106,6 +107,11 @@ impl<G: Gate> Api<G> {
         query: &Query,
         accept: &Accept<'_>,
     ) -> Result<Response<Body>, Refusal> {
+        if let Some(watches) = &self.settings.watch
+            && let Some(answer) = self.versioned(watches, route, query, accept)?
+        {
+            return Ok(answer);
+        }
         let now = (self.settings.now)().instant;
         match route {
             Route::Groups => self.groups(headers, accept),
@@ -113,31 +119,31 @@ impl<G: Gate> Api<G> {
             Route::Resources(version) => document(accept, self.documents.resources(*version)),
             Route::Nodes(version, None) => {
                 let (encoder, representation) = self.encoder(*version, accept, query, true)?;
-                Ok(list(
-                    &encoder,
-                    representation,
-                    NodeMetrics::list(&self.source, &query.list_options("nodes")?, now),
-                ))
+                let nodes = NodeMetrics::list(&self.source, &query.list_options("nodes")?, now);
+                self.count(nodes.clone());
+                Ok(list(&encoder, representation, nodes))
             }
             Route::Pods(version, namespace) => {
                 let (encoder, representation) = self.encoder(*version, accept, query, true)?;
                 let options = query.list_options("pods")?;
-                Ok(list(
-                    &encoder,
-                    representation,
-                    PodMetrics::list(&self.source, namespace.as_deref(), &options, now),
-                ))
+                let pods = PodMetrics::list(&self.source, namespace.as_deref(), &options, now);
+                self.count(pods.clone());
+                Ok(list(&encoder, representation, pods))
             }
             Route::Nodes(version, Some(name)) => {
                 let (encoder, representation) = self.encoder(*version, accept, query, false)?;
-                Ok(one(&encoder, representation, NodeMetrics::get(&self.source, name, now)?))
+                let node = NodeMetrics::get(&self.source, name, now)?;
+                self.count(Some(node.clone()));
+                Ok(one(&encoder, representation, node))
             }
             Route::Pod(version, namespace, name) => {
                 let (encoder, representation) = self.encoder(*version, accept, query, false)?;
-                Ok(one(&encoder, representation, PodMetrics::get(&self.source, namespace, name, now)?))
+                let pod = PodMetrics::get(&self.source, namespace, name, now)?;
+                self.count(Some(pod.clone()));
+                Ok(one(&encoder, representation, pod))
             }
             Route::Health(path) => self.health(path, query),
-            Route::Metrics => self.exposition(),
+            Route::Metrics => self.exposition(Exposition::negotiate(headers)),
             Route::ServerVersion => Ok(of_type(JSON, server_version())),
             Route::OpenApiV2 => self.openapi(&self.openapi.v2, headers, None, accept),
             Route::OpenApiV3 => self.openapi(&self.openapi.index, headers, None, accept),
@@ -151,7 +157,16 @@ impl<G: Gate> Api<G> {
         }
     }
 
-    fn encoder(
+    /// Counts how fresh what is answered is, where that is asked for.
+    pub(super) fn count<T: Object>(&self, objects: impl IntoIterator<Item = T>) {
+        let Some(compatibility) = &self.settings.compatibility else { return };
+        let now = (self.settings.now)().instant;
+        for object in objects {
+            compatibility.answered(now.saturating_duration_since(object.measured().seen));
+        }
+    }
+
+    pub(super) fn encoder(
         &self,
         version: Version,
         accept: &Accept<'_>,
@@ -164,7 +179,7 @@ impl<G: Gate> Api<G> {
             Shape::Object(..) => Include::default(),
         };
         let created = (self.settings.now)().real;
-        Ok((Encoder { version, shape, include, created, swap: self.settings.swap }, representation))
+        Ok((Encoder { version, shape, include, created, swap: self.settings.swap, at: None }, representation))
     }
 
     fn groups(&self, headers: &HeaderMap, accept: &Accept<'_>) -> Result<Response<Body>, Refusal> {
@@ -242,17 +257,16 @@ impl<G: Gate> Api<G> {
         Ok(response)
     }
 
-    fn exposition(&self) -> Result<Response<Body>, Refusal> {
+    fn exposition(&self, form: Exposition) -> Result<Response<Body>, Refusal> {
         let mut body = String::new();
         text::encode(&mut body, &self.registry.read()).map_err(|error| {
             Refusal::Internal(format!("Internal Server Error: cannot write metrics: {error}"))
         })?;
-        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        Ok(of_type(kind, body))
+        Ok(of_type(form.content_type(), form.write(body)))
     }
 }
 
-fn one<T: Object>(encoder: &Encoder, representation: Representation, object: T) -> Response<Body> {
+pub(super) fn one<T: Object>(encoder: &Encoder, representation: Representation, object: T) -> Response<Body> {
     let bytes = encoder.one(object);
     let body = match representation {
         Representation::Json | Representation::Protobuf => Body::full(bytes),
@@ -262,7 +276,11 @@ fn one<T: Object>(encoder: &Encoder, representation: Representation, object: T) 
     with_type(content_type(representation), body)
 }
 
-fn list(encoder: &Encoder, representation: Representation, objects: impl Objects) -> Response<Body> {
+pub(super) fn list(
+    encoder: &Encoder,
+    representation: Representation,
+    objects: impl Objects,
+) -> Response<Body> {
     let frames = encoder.list(objects);
     let body = match representation {
         Representation::Json | Representation::Protobuf => Body::frames(frames),
@@ -287,7 +305,7 @@ const fn content_type(representation: Representation) -> HeaderValue {
     HeaderValue::from_static(representation.media_type())
 }
 
-fn with_type(kind: HeaderValue, body: Body) -> Response<Body> {
+pub(super) fn with_type(kind: HeaderValue, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

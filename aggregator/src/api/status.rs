@@ -156,6 +156,30 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message, Some(details))
     }
 
+    /// 410 of a version that a watch cannot resume from.
+    pub fn expired(message: String) -> Self {
+        Self::new(StatusCode::GONE, "Expired", message, None)
+    }
+
+    /// 422 of a version that is none.
+    pub fn invalid_version(resource: &str, text: &str) -> Self {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        let text = Quoted(text);
+        let why = format!("Invalid value: {text}: strconv.ParseUint: parsing {text}: {why}");
+        let message = format!("{resource}.{GROUP} \"\" is invalid: resourceVersion: {why}");
+        let causes = vec![Cause { reason: "FieldValueInvalid", message: why, field: "resourceVersion" }];
+        let details = Details { causes, ..Details::of("", GROUP, resource) };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message, Some(details))
+    }
+
+    /// 406 of a watch in a type that has no stream.
+    pub fn no_stream() -> Self {
+        let types = negotiate::STREAMS;
+        let message = format!("only the following media types are accepted: {types}");
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message, None)
+    }
+
     /// 406. The texts are those of the router and of the serializer in Kubernetes; the router's has empty details.
     pub fn not_acceptable(why: NotAcceptable) -> Self {
         let types = negotiate::SUPPORTED;

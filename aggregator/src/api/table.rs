@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 
-use super::{json, negotiate::MetaVersion, object::Object, quantity, quoted::Quoted, status::Failure};
+use super::{
+    encode::Columns, json, negotiate::MetaVersion, object::Object, quantity, quoted::Quoted, status::Failure,
+};
 
 /// What rows carry besides their cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,13 +34,18 @@ impl Include {
     }
 }
 
-/// Appends everything up to the first row. An empty Table has neither columns nor rows, only `null`.
-pub fn head(out: &mut BytesMut, version: MetaVersion, empty: bool, swap: bool) {
+/// Appends everything up to the first row. An empty Table has no columns (`None`) and no rows, only `null`.
+pub fn head(out: &mut BytesMut, version: MetaVersion, metadata: &str, columns: Option<Columns>) {
     json::raw(out, "{\"kind\":\"Table\",\"apiVersion\":\"");
     json::raw(out, version.api_version());
-    json::raw(out, "\",\"metadata\":{},\"columnDefinitions\":");
-    if empty {
+    json::raw(out, "\",\"metadata\":");
+    json::raw(out, metadata);
+    json::raw(out, ",\"columnDefinitions\":");
+    let Some(Columns { headed, swap }) = columns else {
         return json::raw(out, "null,\"rows\":null");
+    };
+    if !headed {
+        return json::raw(out, "null,\"rows\":[");
     }
     column(out, "[", "Name", "name", "Name of the resource");
     column(out, ",", "cpu", "quantity", "");

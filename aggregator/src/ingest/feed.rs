@@ -53,6 +53,7 @@ impl From<Fault> for Refused {
 /// A stream after its `Hello`, as long as it is its node's live one.
 pub(super) struct Feed {
     state: IngestState,
+    name: Arc<str>,
     node: Arc<Mutex<NodeState>>,
     generation: u64,
     decoder: Decoder,
@@ -92,6 +93,7 @@ impl Feed {
         decoder.start_after(opened.newest);
         let feed = Self {
             state: state.clone(),
+            name: Arc::clone(&admitted.node.name),
             node,
             generation: opened.generation,
             decoder,
@@ -128,7 +130,13 @@ impl Feed {
         self.newest = decoded.boot;
         shared.metrics.applied.inc();
         if !decoded.replay {
-            shared.metrics.age.observe(now.monotonic.saturating_duration_since(moment.seen).as_secs_f64());
+            let age = now.monotonic.saturating_duration_since(moment.seen);
+            shared.metrics.age.observe(age.as_secs_f64());
+            if let Some(compatibility) = &shared.metrics.compatibility {
+                let at = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let at = RealTime(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
+                compatibility.reported(&self.name, at, age);
+            }
         }
         *shared.delivered.lock() = Some(now.monotonic);
         Ok(())

@@ -67,6 +67,9 @@ impl IngestState {
         if node.is_gone() {
             node.forget();
             self.shared.views.remove(name);
+            if let Some(compatibility) = &self.shared.metrics.compatibility {
+                compatibility.forget(name);
+            }
             self.shared.nodes.write().remove(name);
         }
     }

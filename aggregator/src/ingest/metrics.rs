@@ -5,6 +5,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::compatibility::MetricsServer;
+
 type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// Counters of the agent port, names beginning with `waggle_ingest_`. Clones count together.
@@ -28,6 +30,8 @@ pub struct Metrics {
     pub age: Histogram,
     /// TLS handshakes that failed, by reason.
     pub handshakes: ByReason,
+    /// What metrics-server would count, where that is asked for.
+    pub compatibility: Option<MetricsServer>,
 }
 
 impl Default for Metrics {
@@ -43,6 +47,7 @@ impl Default for Metrics {
             corrected: Counter::default(),
             age: Histogram::new(buckets),
             handshakes: Family::default(),
+            compatibility: None,
         }
     }
 }

@@ -179,7 +179,17 @@ impl Session {
                 message = self.messages.message() => received(message)?,
             };
             match message.message {
-                Some(agent_message::Message::Snapshot(snapshot)) => feed.take(&snapshot, now())?,
+                Some(agent_message::Message::Snapshot(snapshot)) => {
+                    let began = now();
+                    let taken = feed.take(&snapshot, began);
+                    if let Some(compatibility) = &self.state.shared.metrics.compatibility {
+                        compatibility.took(began.monotonic.elapsed());
+                        if taken.is_err() {
+                            compatibility.refused();
+                        }
+                    }
+                    taken?;
+                }
                 Some(agent_message::Message::Hello(_)) => {
                     return Err(Fault::Malformed("a second hello").into());
                 }

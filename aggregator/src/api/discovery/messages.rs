@@ -52,58 +52,61 @@ impl Message for ServerAddress<'_> {
 }
 
 /// The resources of a version.
-pub struct ApiResourceList(pub Version);
+pub struct ApiResourceList<'a>(pub Version, pub &'a [&'a str]);
 
-impl Message for ApiResourceList {
+impl Message for ApiResourceList<'_> {
     fn fields(&self, to: &mut impl Fields) {
         to.text(1, self.0.api_version());
-        to.message(2, &ApiResource { name: "nodes", namespaced: false, kind: "NodeMetrics" });
-        to.message(2, &ApiResource { name: "pods", namespaced: true, kind: "PodMetrics" });
+        let verbs = self.1;
+        to.message(2, &ApiResource { name: "nodes", namespaced: false, kind: "NodeMetrics", verbs });
+        to.message(2, &ApiResource { name: "pods", namespaced: true, kind: "PodMetrics", verbs });
     }
 }
 
-struct ApiResource {
+struct ApiResource<'a> {
     name: &'static str,
     namespaced: bool,
     kind: &'static str,
+    verbs: &'a [&'a str],
 }
 
-impl Message for ApiResource {
+impl Message for ApiResource<'_> {
     fn fields(&self, to: &mut impl Fields) {
         to.text(1, self.name);
         to.number(2, self.namespaced.into());
         to.text(3, self.kind);
-        to.message(4, &Verbs);
+        to.message(4, &Verbs(self.verbs));
         to.text(6, "");
     }
 }
 
-struct Verbs;
+struct Verbs<'a>(&'a [&'a str]);
 
-impl Message for Verbs {
+impl Message for Verbs<'_> {
     fn fields(&self, to: &mut impl Fields) {
-        to.text(1, "get");
-        to.text(1, "list");
+        for verb in self.0 {
+            to.text(1, verb);
+        }
     }
 }
 
 /// The aggregated document.
-pub struct ApiGroupDiscoveryList;
+pub struct ApiGroupDiscoveryList<'a>(pub &'a [&'a str]);
 
-impl Message for ApiGroupDiscoveryList {
+impl Message for ApiGroupDiscoveryList<'_> {
     fn fields(&self, to: &mut impl Fields) {
         to.message(1, &ListMeta);
-        to.message(2, &ApiGroupDiscovery);
+        to.message(2, &ApiGroupDiscovery(self.0));
     }
 }
 
-struct ApiGroupDiscovery;
+struct ApiGroupDiscovery<'a>(&'a [&'a str]);
 
-impl Message for ApiGroupDiscovery {
+impl Message for ApiGroupDiscovery<'_> {
     fn fields(&self, to: &mut impl Fields) {
         to.message(1, &GroupMeta);
         for version in Version::ALL {
-            to.message(2, &ApiVersionDiscovery(version));
+            to.message(2, &ApiVersionDiscovery(version, self.0));
         }
     }
 }
@@ -118,31 +121,34 @@ impl Message for GroupMeta {
     }
 }
 
-struct ApiVersionDiscovery(Version);
+struct ApiVersionDiscovery<'a>(Version, &'a [&'a str]);
 
-impl Message for ApiVersionDiscovery {
+impl Message for ApiVersionDiscovery<'_> {
     fn fields(&self, to: &mut impl Fields) {
         to.text(1, self.0.name());
-        to.message(2, &ApiResourceDiscovery { name: "nodes", scope: "Cluster", kind: "NodeMetrics" });
-        to.message(2, &ApiResourceDiscovery { name: "pods", scope: "Namespaced", kind: "PodMetrics" });
+        let verbs = self.1;
+        to.message(2, &ApiResourceDiscovery { name: "nodes", scope: "Cluster", kind: "NodeMetrics", verbs });
+        to.message(2, &ApiResourceDiscovery { name: "pods", scope: "Namespaced", kind: "PodMetrics", verbs });
         to.text(3, "Current");
     }
 }
 
-struct ApiResourceDiscovery {
+struct ApiResourceDiscovery<'a> {
     name: &'static str,
     scope: &'static str,
     kind: &'static str,
+    verbs: &'a [&'a str],
 }
 
-impl Message for ApiResourceDiscovery {
+impl Message for ApiResourceDiscovery<'_> {
     fn fields(&self, to: &mut impl Fields) {
         to.text(1, self.name);
         to.message(2, &ResponseKind(self.kind));
         to.text(3, self.scope);
         to.text(4, "");
-        to.text(5, "get");
-        to.text(5, "list");
+        for verb in self.verbs {
+            to.text(5, verb);
+        }
     }
 }
 

@@ -93,11 +93,16 @@ pub struct Documents {
 impl Documents {
     /// The documents of a server on `port`, which the legacy ones name.
     pub fn new(port: u16) -> Self {
+        Self::with_verbs(port, &["get", "list"])
+    }
+
+    /// The same with what may be done with nodes and pods.
+    pub fn with_verbs(port: u16, verbs: &[&str]) -> Self {
         let versions = r#"[{"groupVersion":"metrics.k8s.io/v1","version":"v1"},{"groupVersion":"metrics.k8s.io/v1beta1","version":"v1beta1"}]"#;
         let group = format!(
             r#""name":"metrics.k8s.io","versions":{versions},"preferredVersion":{{"groupVersion":"metrics.k8s.io/v1","version":"v1"}},"serverAddressByClientCIDRs":[{{"clientCIDR":"0.0.0.0/0","serverAddress":":{port}"}}]"#
         );
-        let aggregated = aggregated();
+        let aggregated = aggregated(verbs);
         let message = ApiGroup { address: format!(":{port}") };
         Self {
             groups: Document::new(
@@ -108,11 +113,15 @@ impl Documents {
                 format!("{{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\",{group}}}\n"),
                 protobuf::document("v1", "APIGroup", &message),
             ),
-            resources: Version::ALL.map(resources),
+            resources: Version::ALL.map(|version| resources(version, verbs)),
             etag: etag(aggregated.as_bytes()),
             aggregated: Document::new(
                 aggregated,
-                protobuf::document("apidiscovery.k8s.io/v2", "APIGroupDiscoveryList", &ApiGroupDiscoveryList),
+                protobuf::document(
+                    "apidiscovery.k8s.io/v2",
+                    "APIGroupDiscoveryList",
+                    &ApiGroupDiscoveryList(verbs),
+                ),
             ),
         }
     }
@@ -127,17 +136,19 @@ impl Documents {
     }
 }
 
-fn resources(version: Version) -> Document {
+fn resources(version: Version, verbs: &[&str]) -> Document {
+    let list = json_list(verbs);
     let json = format!(
         concat!(
-            r#"{{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"metrics.k8s.io/{}","resources":["#,
-            r#"{{"name":"nodes","singularName":"","namespaced":false,"kind":"NodeMetrics","verbs":["get","list"]}},"#,
-            r#"{{"name":"pods","singularName":"","namespaced":true,"kind":"PodMetrics","verbs":["get","list"]}}]}}"#,
+            r#"{{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"metrics.k8s.io/{version}","resources":["#,
+            r#"{{"name":"nodes","singularName":"","namespaced":false,"kind":"NodeMetrics","verbs":{list}}},"#,
+            r#"{{"name":"pods","singularName":"","namespaced":true,"kind":"PodMetrics","verbs":{list}}}]}}"#,
             "\n"
         ),
-        version.name()
+        version = version.name(),
+        list = list
     );
-    Document::new(json, protobuf::document("v1", "APIResourceList", &ApiResourceList(version)))
+    Document::new(json, protobuf::document("v1", "APIResourceList", &ApiResourceList(version, verbs)))
 }
 
 /// The ETag of a content: its SHA-512 in upper-case hexadecimal digits, in quotes.
@@ -155,10 +166,15 @@ pub fn hash(content: &[u8]) -> String {
     text
 }
 
-fn aggregated() -> String {
+fn json_list(verbs: &[&str]) -> String {
+    format!("[\"{}\"]", verbs.join("\",\""))
+}
+
+fn aggregated(verbs: &[&str]) -> String {
+    let list = json_list(verbs);
     let resources = [("nodes", "NodeMetrics", "Cluster"), ("pods", "PodMetrics", "Namespaced")].map(|(name, kind, scope)| {
         format!(
-            r#"{{"resource":"{name}","responseKind":{{"group":"","version":"","kind":"{kind}"}},"scope":"{scope}","singularResource":"","verbs":["get","list"]}}"#
+            r#"{{"resource":"{name}","responseKind":{{"group":"","version":"","kind":"{kind}"}},"scope":"{scope}","singularResource":"","verbs":{list}}}"#
         )
     });
     let versions = Version::ALL.map(|version| {

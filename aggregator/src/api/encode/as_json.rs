@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Around, Encoder, frames};
+use super::{Around, Columns, Encoder, frames};
 use crate::{
     api::{
         json,
@@ -11,6 +11,7 @@ use crate::{
         object::{Numbers, Object, Objects},
         quantity,
         table::{self, Include},
+        watch::ResourceVersion,
     },
     units::RealTime,
     view::Usage,
@@ -31,7 +32,8 @@ pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
 /// A list, frame by frame.
 pub fn list<L: Objects>(encoder: &Encoder, part: Part, objects: L) -> Box<dyn Iterator<Item = Bytes> + Send> {
     let around = |kind: &str, api: &str| {
-        let head = format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{{}},"items":["#);
+        let metadata = list_metadata(encoder.at);
+        let head = format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{metadata},"items":["#);
         Around { head: head.as_bytes().into(), separator: b",", tail: b"]}\n" }
     };
     let mut writer = Writer::new(encoder);
@@ -56,15 +58,16 @@ pub fn table<I: Iterator<Item: Object> + Send>(
     encoder: &Encoder,
     version: MetaVersion,
     objects: I,
+    columns: Columns,
 ) -> impl Iterator<Item = Bytes> + Send + use<I> {
     let mut objects = objects.peekable();
     let empty = objects.peek().is_none();
     let mut head = BytesMut::with_capacity(super::FRAME + 4096);
-    table::head(&mut head, version, empty, encoder.swap);
+    table::head(&mut head, version, &list_metadata(encoder.at), (!empty).then_some(columns));
     let mut writer = Writer::new(encoder);
     let around = Around { head, separator: b",", tail: if empty { b"}\n" } else { b"]}\n" } };
     frames(around, objects, move |out, object| {
-        table::cells(out, object, writer.encoder.swap);
+        table::cells(out, object, columns.swap);
         match writer.encoder.include {
             Include::None => json::raw(out, "null"),
             Include::Metadata => writer.partial(out, version, object),
@@ -72,6 +75,11 @@ pub fn table<I: Iterator<Item: Object> + Send>(
         }
         json::raw(out, "}");
     })
+}
+
+/// `metadata` of a list.
+fn list_metadata(at: Option<ResourceVersion>) -> String {
+    at.map_or_else(|| "{}".to_owned(), |version| format!(r#"{{"resourceVersion":"{version}"}}"#))
 }
 
 /// Writes the objects of one answer.
@@ -110,6 +118,11 @@ impl Writer {
         if !object.namespace().is_empty() {
             json::raw(out, ",\"namespace\":");
             json::string(out, object.namespace());
+        }
+        if let Some(version) = object.resource_version() {
+            json::raw(out, ",\"resourceVersion\":\"");
+            quantity::integer(out, version.number());
+            json::raw(out, "\"");
         }
         json::raw(out, ",\"creationTimestamp\":\"");
         self.created.write(out, self.encoder.created);

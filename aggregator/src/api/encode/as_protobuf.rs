@@ -10,8 +10,9 @@ use crate::{
     api::{
         negotiate::Part,
         object::{Numbers, Object, Objects},
-        protobuf::{self, Fields, ListMeta, Message},
+        protobuf::{self, Fields, Message},
         quantity::{self, Quantity},
+        watch::ResourceVersion,
     },
     units::RealTime,
     view::Usage,
@@ -48,13 +49,25 @@ pub fn list<L: Objects>(
         let item = Item { encoder, part, object: &object };
         protobuf::delimited_length(item.length())
     });
-    let length = protobuf::delimited_length(ListMeta.length()) + measured.sum::<usize>();
+    let metadata = ListMeta(encoder.at);
+    let length = protobuf::delimited_length(metadata.length()) + measured.sum::<usize>();
     let mut head = BytesMut::with_capacity(length.min(super::FRAME + 4096) + 128);
     protobuf::open(&mut head, api_version, kind, length);
-    head.message(LIST_META, &ListMeta);
+    head.message(LIST_META, &metadata);
     let encoder = encoder.clone();
     let around = Around { head, separator: b"", tail: &protobuf::TAIL };
     frames(around, objects, move |out, object| out.message(ITEMS, &Item { encoder: &encoder, part, object }))
+}
+
+/// `ListMeta`: only the version, where there are versions.
+struct ListMeta(Option<ResourceVersion>);
+
+impl Message for ListMeta {
+    fn fields(&self, to: &mut impl Fields) {
+        if let Some(version) = self.0 {
+            to.text(2, &version.to_string());
+        }
+    }
 }
 
 /// NodeMetrics, PodMetrics or PartialObjectMetadata.
@@ -94,6 +107,9 @@ impl<T: Object> Message for ObjectMeta<'_, T> {
         to.text(1, self.object.name());
         if !self.object.namespace().is_empty() {
             to.text(3, self.object.namespace());
+        }
+        if let Some(version) = self.object.resource_version() {
+            to.text(6, &version.to_string());
         }
         to.message(8, &Time(self.created));
         to.encoded(self.object.labels().protobuf());

@@ -11,6 +11,7 @@ use super::{
     negotiate::{Format, Shape},
     object::{Object, Objects},
     table::Include,
+    watch::ResourceVersion,
 };
 use crate::units::RealTime;
 
@@ -28,7 +29,18 @@ pub struct Encoder {
     pub include: Include,
     /// The instant of the request: `creationTimestamp`.
     pub created: RealTime,
-    /// Serve swap too.
+    /// Serve swap too, where it is known.
+    pub swap: bool,
+    /// The version of a list, where there are versions.
+    pub at: Option<ResourceVersion>,
+}
+
+/// The columns of a Table.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns {
+    /// They are described.
+    pub headed: bool,
+    /// There is one for swap.
     pub swap: bool,
 }
 
@@ -36,21 +48,33 @@ impl Encoder {
     /// One object.
     pub fn one<T: Object>(&self, object: T) -> Bytes {
         match self.shape {
-            Shape::Table(version) => as_json::table(self, version, Some(object).into_iter())
-                .fold(BytesMut::new(), |mut out, frame| {
-                    out.extend_from_slice(&frame);
-                    out
-                })
-                .freeze(),
+            Shape::Table(_) => {
+                let swap = self.swap && object.total().swap.is_some();
+                self.row(object, Columns { headed: true, swap })
+            }
             Shape::Object(Format::Json, part) => as_json::one(self, part, &object),
             Shape::Object(Format::Protobuf, part) => as_protobuf::one(self, part, &object),
         }
     }
 
+    /// A Table of one object, whose version is the Table's too; the object itself where no Table was asked for.
+    pub fn row<T: Object>(&self, object: T, columns: Columns) -> Bytes {
+        let Shape::Table(version) = self.shape else { return self.one(object) };
+        let encoder = Self { at: object.resource_version(), ..self.clone() };
+        let mut out = BytesMut::with_capacity(1024);
+        for frame in as_json::table(&encoder, version, Some(object).into_iter(), columns) {
+            out.extend_from_slice(&frame);
+        }
+        out.freeze()
+    }
+
     /// A list, frame by frame.
     pub fn list(&self, objects: impl Objects) -> Box<dyn Iterator<Item = Bytes> + Send> {
         match self.shape {
-            Shape::Table(version) => Box::new(as_json::table(self, version, objects)),
+            Shape::Table(version) => {
+                let swap = self.swap && objects.clone().any(|object| object.total().swap.is_some());
+                Box::new(as_json::table(self, version, objects, Columns { headed: true, swap }))
+            }
             Shape::Object(Format::Json, part) => as_json::list(self, part, objects),
             Shape::Object(Format::Protobuf, part) => Box::new(as_protobuf::list(self, part, objects)),
         }

@@ -3,6 +3,7 @@
 mod messages;
 mod protobuf;
 mod representations;
+mod watch;
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -228,6 +229,33 @@ async fn swap_is_served_only_where_it_was_switched_on() {
     let api = api_with(Decision::Allow, Settings { now, swap: true, ..Settings::default() });
     let (_, _, body) = ask(&api, "/apis/metrics.k8s.io/v1/nodes/a", &[]).await;
     assert!(body.contains(r#""usage":{"cpu":"250m","memory":"1Gi","swap":"4Ki"}"#), "{body}");
+}
+
+#[tokio::test]
+async fn a_table_has_a_column_for_swap_where_one_of_its_objects_has_swap() {
+    let source = source();
+    let without = |usage: Usage| Usage { swap: None, ..usage };
+    let mut view = (*source.views.node("a").unwrap()).clone();
+    view.pods.insert("db-db-0".into(), pod_entry(0, &[("db", without(usage(1_500_000, 52_428_800)))]));
+    source.views.publish("a".into(), view);
+    let api = api_of(source, Decision::Allow, Settings { now, swap: true, ..Settings::default() });
+    let table = async |path: &str| -> serde_json::Value {
+        let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+        serde_json::from_str(&ask(&api, &format!("/apis/metrics.k8s.io/v1/{path}"), &accept).await.2).unwrap()
+    };
+    let columns = |table: &serde_json::Value| -> Vec<String> {
+        let columns = table["columnDefinitions"].as_array().unwrap().iter();
+        columns.map(|column| column["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = table("pods").await;
+    assert_eq!(columns(&all), ["Name", "cpu", "memory", "swap", "Window"]);
+    assert_eq!(all["rows"][0]["cells"], serde_json::json!(["db-0", "1500u", "50Mi", "0", "14.998s"]));
+    assert_eq!(all["rows"][1]["cells"][3], "8Ki", "the sum over its containers");
+    for path in ["namespaces/db/pods", "namespaces/db/pods/db-0"] {
+        assert_eq!(columns(&table(path).await), ["Name", "cpu", "memory", "Window"], "{path}");
+    }
+    let node = table("nodes/a").await;
+    assert_eq!((columns(&node).len(), &node["rows"][0]["cells"][3]), (5, &serde_json::json!("4Ki")));
 }
 
 #[tokio::test]
