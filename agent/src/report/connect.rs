@@ -72,8 +72,15 @@ pub struct Connector {
     ca: PathBuf,
     token: PathBuf,
     name: ServerName<'static>,
-    /// The last roots that could be read.
-    good: Mutex<Option<Arc<ClientConfig>>>,
+    /// The last bundle that could be used.
+    good: Mutex<Option<Good>>,
+}
+
+/// A bundle and what was made of it: a file that did not change is not parsed again, however often a connect fails.
+#[derive(Debug)]
+struct Good {
+    pem: Vec<u8>,
+    config: Arc<ClientConfig>,
 }
 
 impl Connector {
@@ -125,39 +132,83 @@ impl Connector {
 
     /// TLS settings with the CA bundle as it is now; with the last good one where it cannot be used now.
     async fn roots(&self) -> Result<Arc<ClientConfig>, ConnectError> {
-        match self.read_roots().await {
-            Ok(config) => {
-                *self.good.lock() = Some(Arc::clone(&config));
-                Ok(config)
-            }
-            Err(error) => {
-                let good = self.good.lock().clone().ok_or(error)?;
-                tracing::warn!(file = %self.ca.display(), "the CA bundle cannot be used now, the last good one stays");
-                Ok(good)
+        let path = || self.ca.display().to_string();
+        let read = tokio::fs::read(&self.ca).await;
+        let mut good = self.good.lock();
+        let parsed = match (read, &*good) {
+            (Ok(pem), Some(good)) if good.pem == pem => return Ok(Arc::clone(&good.config)),
+            (Ok(pem), _) => parse(&pem, path).map(|config| Good { pem, config }),
+            (Err(source), _) => Err(ConnectError::File { path: path(), source }),
+        };
+        match (parsed, &*good) {
+            (Ok(parsed), _) => Ok(Arc::clone(&good.insert(parsed).config)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(good)) => {
+                tracing::warn!(%error, "the CA bundle cannot be used now, the last good one stays");
+                Ok(Arc::clone(&good.config))
             }
         }
     }
+}
 
-    async fn read_roots(&self) -> Result<Arc<ClientConfig>, ConnectError> {
-        let path = || self.ca.display().to_string();
-        let unusable = |why: String| ConnectError::Bundle { path: path(), why };
-        let pem =
-            tokio::fs::read(&self.ca).await.map_err(|source| ConnectError::File { path: path(), source })?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+fn parse(pem: &[u8], path: impl Fn() -> String) -> Result<Arc<ClientConfig>, ConnectError> {
+    let unusable = |why: String| ConnectError::Bundle { path: path(), why };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("it has no certificate".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(name: &str) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    #[tokio::test]
+    async fn the_bundle_follows_its_file_and_outlives_what_cannot_be_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.crt");
+        let name = ServerName::try_from("waggle-ingest.waggle-system.svc").unwrap();
+        let connector = Connector::new(ca.clone(), directory.path().join("token"), name);
+        assert!(matches!(connector.roots().await, Err(ConnectError::File { .. })));
+        std::fs::write(&ca, "").unwrap();
+        assert!(matches!(connector.roots().await, Err(ConnectError::Bundle { .. })));
+        let (first, second) = (bundle("first"), bundle("second"));
+        std::fs::write(&ca, &first).unwrap();
+        let roots = connector.roots().await.unwrap();
+        assert!(
+            Arc::ptr_eq(&roots, &connector.roots().await.unwrap()),
+            "what did not change is not parsed again"
+        );
+        std::fs::write(&ca, format!("{first}{second}")).unwrap();
+        let both = connector.roots().await.unwrap();
+        assert!(!Arc::ptr_eq(&roots, &both), "read anew for each connection");
+        for torn in ["", "nonsense", &first[..200]] {
+            std::fs::write(&ca, torn).unwrap();
+            assert!(Arc::ptr_eq(&both, &connector.roots().await.unwrap()), "{torn:?}");
         }
-        if roots.is_empty() {
-            return Err(unusable("it has no certificate".to_owned()));
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config.resumption = Resumption::disabled();
-        Ok(Arc::new(config))
+        std::fs::remove_file(&ca).unwrap();
+        assert!(Arc::ptr_eq(&both, &connector.roots().await.unwrap()));
+        std::fs::write(&ca, &second).unwrap();
+        assert!(!Arc::ptr_eq(&both, &connector.roots().await.unwrap()));
     }
 }

@@ -146,3 +146,64 @@ impl Flags {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn origin(flags: &[&str]) -> Result<Origin, FlagError> {
+        let line = std::iter::once(&"waggle-aggregator").chain(flags);
+        Line::try_parse_from(line).unwrap().flags.origin()
+    }
+
+    const FILES: [&str; 8] = [
+        "--api-cert-file",
+        "a.crt",
+        "--api-key-file",
+        "a.key",
+        "--ingest-cert-file",
+        "i.crt",
+        "--ingest-key-file",
+        "i.key",
+    ];
+
+    #[test]
+    fn all_files_or_none() {
+        let Ok(Origin::Files { api, ingest, .. }) = origin(&FILES) else { panic!("files") };
+        assert_eq!((api.certificate, api.key), ("a.crt".into(), "a.key".into()));
+        assert_eq!((ingest.certificate, ingest.key), ("i.crt".into(), "i.key".into()));
+        for missing in [0, 2, 4, 6] {
+            let mut some = FILES.to_vec();
+            let flag = some.drain(missing..missing + 2).next().unwrap();
+            let error = origin(&some).unwrap_err().to_string();
+            assert!(error.contains(&format!("but without {flag}: give all four files, or none")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_of_its_own_has_the_names_of_the_manifests() {
+        let Ok(Origin::SelfManaged(settings)) = origin(&["--cluster-domain", "example.org"]) else {
+            panic!("self-managed")
+        };
+        assert_eq!((&*settings.secret, &*settings.config_map), ("waggle-ca", "waggle-ca"));
+        assert_eq!(settings.spans.overlap, Duration::from_mins(10));
+        assert_eq!(settings.spans.serving_life, Duration::from_hours(24 * 90));
+        assert_eq!(settings.spans.ca_life, Duration::from_hours(24 * 3650));
+        assert_eq!(settings.names[1], "waggle-aggregator.waggle-system.svc.example.org");
+    }
+
+    #[test]
+    fn a_ca_outlives_what_it_signs() {
+        let error = origin(&["--ca-life", "6480h"]).unwrap_err().to_string();
+        assert!(error.contains("more than three times --serving-life"), "{error}");
+        origin(&["--ca-life", "6481h"]).unwrap();
+    }
+}

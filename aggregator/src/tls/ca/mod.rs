@@ -10,16 +10,11 @@ mod objects;
 mod plan;
 #[cfg(test)]
 mod simulation;
+mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -31,6 +26,7 @@ pub use contents::{Contents, ContentsError, Next, Old};
 pub use metrics::Metrics;
 pub use objects::{API_SERVICES, BUNDLE_KEY, ObjectError};
 pub use plan::{Held, Leaf, Seen, Slot, Spans, Step, next_step};
+pub use status::Status;
 
 use super::{Live, PORTS};
 use crate::client::{self, Patience, Source, follow};
@@ -66,30 +62,6 @@ pub fn dns_names(services: &[&str], namespace: &str, cluster_domain: &str) -> Ve
         [format!("{short}.svc"), format!("{short}.svc.{cluster_domain}"), short]
     };
     services.iter().flat_map(of).collect()
-}
-
-/// What health checks ask for. Clones see the same.
-#[derive(Debug, Clone, Default)]
-pub struct Status {
-    facts: Arc<Facts>,
-}
-
-#[derive(Debug, Default)]
-struct Facts {
-    matches: AtomicBool,
-    published: AtomicBool,
-}
-
-impl Status {
-    /// The issuer of the serving certificate is in the bundle that agents read, as it was seen last.
-    pub fn serving_matches(&self) -> bool {
-        self.facts.matches.load(Ordering::Relaxed)
-    }
-
-    /// Both APIServices carry the current bundle, as they were seen last.
-    pub fn is_published(&self) -> bool {
-        self.facts.published.load(Ordering::Relaxed)
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -232,7 +204,7 @@ impl SelfManaged {
             remembered: &self.remembered,
         };
         let step = next_step(&self.settings.spans, &seen);
-        self.look(&seen);
+        self.status.take(&seen, &self.metrics);
         let again = !matches!(step, Step::Rest);
         match step {
             Step::Make(slot, mut contents) => {
@@ -303,29 +275,6 @@ impl SelfManaged {
         }
         tracing::info!(%not_after, "serving with a new certificate of the CA");
         Ok(())
-    }
-
-    /// Takes down what was seen, for checks and metrics.
-    fn look(&self, seen: &Seen<'_>) {
-        let trusted = seen.contents.trusted();
-        let issuer = |leaf: Leaf| match seen.config_map {
-            Held::Bundle(text) => CaCertificate::read_all(text.as_bytes())
-                .unwrap_or_default()
-                .iter()
-                .any(|certificate| certificate.fingerprint() == leaf.issuer),
-            Held::Absent | Held::Unknown => false,
-        };
-        let wanted = contents::bundle(&trusted);
-        let published =
-            seen.api_services.iter().all(|held| matches!(held, Held::Bundle(text) if *text == wanted));
-        let published = published && !trusted.is_empty();
-        self.status.facts.matches.store(seen.leaf.is_some_and(issuer), Ordering::Relaxed);
-        self.status.facts.published.store(published, Ordering::Relaxed);
-        self.metrics.published.set(i64::from(published));
-        self.metrics.trusted.set(i64::try_from(trusted.len()).unwrap_or(i64::MAX));
-        if let Some(current) = &seen.contents.current {
-            self.metrics.not_after.set(current.certificate().not_after().as_second());
-        }
     }
 }
 
