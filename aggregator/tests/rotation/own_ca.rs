@@ -128,7 +128,11 @@ async fn two_replicas_agree_on_one_ca() {
         assert_eq!(ca_bundle(stand_in, version), config_map(stand_in));
     }
     for replica in [&first, &second] {
-        assert_eq!(issuer(&installation.server(replica)).await, signer[0]);
+        let server = installation.server(replica);
+        assert_eq!(issuer(&server).await, signer[0]);
+        let name = ServerName::try_from("waggle-ingest.waggle-system.svc").unwrap();
+        let agents = Server { address: replica.ingest, name, ..server };
+        assert_eq!(issuer(&agents).await, signer[0], "the agents' port proves its Service's name");
         for check in ["serving-certificate-valid", "ca-bundle-published", "agent-listener-ready"] {
             let path = format!("/readyz/{check}");
             let caller = Peer { headers: MASTER.to_vec(), ..installation.front_proxy() };

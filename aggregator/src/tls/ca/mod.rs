@@ -1,5 +1,5 @@
 //! The self-managed CA: it lives in a Secret, its bundle in a ConfigMap and in the `caBundle` of both APIServices, the serving
-//! key in the memory of each replica only. Rules are pure ([`plan`]), what the Secret holds is described in [`contents`]; here
+//! key in the memory of each replica only. Rules are pure ([`next_step`]), what the Secret holds is [`Contents`]; here
 //! they are followed: look, take one step, look again. Replicas agree through the Secret's resource version. Losing the API
 //! server ends nothing: what is served goes on being served.
 
