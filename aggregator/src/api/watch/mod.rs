@@ -3,7 +3,7 @@
 //! of another replica, or from before a restart, is gone (410), and its client lists anew. While it is on, lists and
 //! single objects come from the logs too, so that a list and the watch from its version fit together without a gap.
 //!
-//! Never in the way of ingest: a report leaves the name of its node, [`follow`] takes it from there.
+//! Never in the way of ingest: a report leaves the name of its node, [`follow()`] takes it from there.
 
 mod answer;
 mod feed;
