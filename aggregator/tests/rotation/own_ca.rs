@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
-use waggle_stand_in::{Kind, StandIn};
+use waggle_stand_in::{Authority, Kind, StandIn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
@@ -349,4 +349,23 @@ async fn a_foreign_or_torn_secret_is_said_and_left_alone() {
         installation.set_secret(&good);
         installation.serves(&fresh).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_does_not_know_the_issuer_reads_the_bundle_anew() {
+    let installation = Installation::shipped().await;
+    let aggregator = installation.launch(&[]).await;
+    installation.serves(&aggregator).await;
+    let name = ServerName::try_from("waggle-ingest.waggle-system.svc").unwrap();
+    let ca = installation.files.path().join("ca.crt");
+    let connector =
+        waggle_agent::report::Connector::new(ca.clone(), installation.files.path().join("token"), name);
+    std::fs::write(&ca, Authority::new("another").unwrap().pem()).unwrap();
+    let error = connector.connect(aggregator.ingest).await.unwrap_err().to_string();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    std::fs::write(&ca, config_map(&installation.stand_in)).unwrap();
+    connector.connect(aggregator.ingest).await.unwrap();
+    // The kubelet writes it in one step; whoever does not leaves a torn file for a moment.
+    std::fs::write(&ca, &config_map(&installation.stand_in)[..200]).unwrap();
+    connector.connect(aggregator.ingest).await.unwrap();
 }
