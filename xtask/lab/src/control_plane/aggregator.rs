@@ -3,15 +3,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use tokio::time::{Instant, sleep};
 
-use super::{ControlPlane, START, pki::Pki, process::Process};
+use super::{ControlPlane, START, process::Process};
 use crate::central::{self, NAMESPACE};
 
 const ACCOUNT: &str = "waggle-aggregator";
-/// The names that kube-apiserver and agents verify.
-const API_NAME: &str = "waggle-aggregator.waggle-system.svc";
-const INGEST_NAME: &str = "waggle-ingest.waggle-system.svc";
+/// The ConfigMap that agents mount in a real cluster, and the file here.
+const CA_CONFIG_MAP: &str = "/api/v1/namespaces/waggle-system/configmaps/waggle-ca";
+const CA_FILE: &str = "agents-ca.crt";
 /// How long the aggregator's own token is good: longer than any control plane of the lab is meant to live.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
@@ -23,10 +24,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Chooses ports and makes the serving certificates.
-    pub fn new(pki: &Pki) -> Result<Self> {
-        pki.serving_certificate("aggregator", &[API_NAME])?;
-        pki.serving_certificate("ingest", &[INGEST_NAME])?;
+    /// Chooses ports.
+    pub fn choose() -> Result<Self> {
         Ok(Self { api: central::free_address()?, ingest: central::free_address()? })
     }
 }
@@ -42,9 +41,9 @@ impl ControlPlane {
         self.aggregator.ingest
     }
 
-    /// The file with the authority that agents trust, PEM.
+    /// The file with the authorities that agents trust, PEM: what the aggregator has published when it was started.
     pub fn ingest_ca(&self) -> PathBuf {
-        self.pki.file("serving-ca.crt")
+        self.pki.file(CA_FILE)
     }
 
     /// The aggregator's log file.
@@ -53,20 +52,15 @@ impl ControlPlane {
     }
 
     /// Starts the aggregator with these flags beside those that say where things are, and waits until it listens on
-    /// both ports. It is not registered as Available yet: see [`ControlPlane::wait_available`].
+    /// both ports and has published the CA that it keeps. It is not registered as Available yet: see [`ControlPlane::wait_available`].
     pub async fn start_aggregator(&self, flags: &[&str]) -> Result<()> {
         self.kill_aggregator()?;
         let token = self.token((NAMESPACE, ACCOUNT), None, None, TOKEN_LIFETIME).await?;
         let kubeconfig = self.pki.token_user(self.addresses.api_server, ACCOUNT, &token)?;
-        let file = |name: &str| self.pki.file(name).display().to_string();
         let places = [
             ("--kubeconfig", kubeconfig.display().to_string()),
             ("--api-bind", self.aggregator.api.to_string()),
             ("--ingest-bind", self.aggregator.ingest.to_string()),
-            ("--api-cert-file", file("aggregator.crt")),
-            ("--api-key-file", file("aggregator.key")),
-            ("--ingest-cert-file", file("ingest.crt")),
-            ("--ingest-key-file", file("ingest.key")),
         ];
         let mut all: Vec<String> =
             places.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
@@ -76,8 +70,24 @@ impl ControlPlane {
         for address in [self.aggregator.api, self.aggregator.ingest] {
             process.listens(address, START).await?;
         }
+        self.pki.write(CA_FILE, &self.published_ca(&mut process).await?)?;
         *self.running.lock() = Some(process);
         Ok(())
+    }
+
+    /// The bundle that the aggregator publishes for agents.
+    async fn published_ca(&self, process: &mut Process) -> Result<String> {
+        let begun = Instant::now();
+        loop {
+            if let Some(bundle) = self.get(CA_CONFIG_MAP).await?["data"]["ca.crt"].as_str() {
+                return Ok(bundle.to_owned());
+            }
+            process.check()?;
+            if begun.elapsed() > START {
+                bail!("no CA is published after {START:?}\n{}", central::tail(process.log()));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Kills the aggregator as a crash would, with SIGKILL. Whether one ran.

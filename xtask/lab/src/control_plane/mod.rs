@@ -121,7 +121,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts the processes, and applies Waggle's objects with the aggregator's port and authority. Nobody serves
+    /// Starts the processes, and applies Waggle's objects with the aggregator's port. Nobody serves
     /// metrics.k8s.io yet: see [`ControlPlane::start_aggregator`].
     pub async fn start(places: &Places, options: &Options) -> Result<Self> {
         let folder = places.state.join(&options.label);
@@ -146,7 +146,7 @@ impl ControlPlane {
         let mut flags = servers::api_server(&addresses, &pki);
         flags.extend(options.api_server_flags.iter().cloned());
         let api_server = start("kube-apiserver", flags)?;
-        let aggregator = aggregator::Place::new(&pki)?;
+        let aggregator = aggregator::Place::choose()?;
         let mut plane = Self {
             folder: folder.clone(),
             places: places.clone(),
@@ -163,9 +163,8 @@ impl ControlPlane {
             servers::controller_manager(&plane.addresses, &plane.pki, &controllers.display().to_string());
         flags.extend(options.controller_flags.iter().cloned());
         plane.servers.insert(0, start("kube-controller-manager", flags)?);
-        let manifests = folder.join("manifests");
-        registration::write(&manifests, plane.aggregator.api.port(), Some(plane.pki.serving_ca()))?;
-        plane.kubectl(&["apply", "-k", &manifests.display().to_string()]).await?;
+        registration::write(&folder.join("manifests"), plane.aggregator.api.port())?;
+        plane.apply_manifests().await?;
         for process in &mut plane.servers {
             process.check()?;
         }
@@ -259,6 +258,12 @@ impl ControlPlane {
             .context("cannot start kubectl: run cargo xtask setup")
     }
 
+    /// Applies Waggle's objects, as at the start: what `deploy/base` says, with the overlay of the lab.
+    pub async fn apply_manifests(&self) -> Result<()> {
+        let folder = self.folder.join("manifests");
+        self.kubectl(&["apply", "-k", &folder.display().to_string()]).await.map(drop)
+    }
+
     /// Applies objects; each with `apiVersion` and `kind`. Status is not applied: kube-apiserver leaves it out.
     pub async fn apply(&self, objects: &[Value]) -> Result<()> {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
@@ -303,7 +308,7 @@ impl ControlPlane {
             .collect()
     }
 
-    /// Waits until both APIServices are Available, and an answer came through.
+    /// Waits until both APIServices are Available.
     pub async fn wait_available(&self) -> Result<()> {
         let client = self.client().await?;
         let begun = Instant::now();

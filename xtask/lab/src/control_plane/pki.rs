@@ -1,5 +1,5 @@
-//! Who the processes of a control plane are to each other: two authorities that share nothing, as kubeadm makes them,
-//! one more for the aggregator's serving certificates, and the key that signs tokens. Writes files, because the
+//! Who the processes of a control plane are to each other: two authorities that share nothing, as kubeadm makes them, and
+//! the key that signs tokens. The aggregator's serving certificates are its own affair. Writes files, because the
 //! processes read files.
 
 use std::{
@@ -23,7 +23,6 @@ pub const FRONT_PROXY: &str = "front-proxy-client";
 pub struct Pki {
     folder: PathBuf,
     cluster: Authority,
-    serving: Authority,
 }
 
 impl Pki {
@@ -32,10 +31,9 @@ impl Pki {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let cluster = Authority::new("waggle-lab-ca")?;
         let front_proxy = Authority::new("waggle-lab-front-proxy-ca")?;
-        let pki = Self { folder, cluster, serving: Authority::new("waggle-lab-serving-ca")? };
+        let pki = Self { folder, cluster };
         pki.write("ca.crt", pki.cluster.pem())?;
         pki.write("front-proxy-ca.crt", front_proxy.pem())?;
-        pki.write("serving-ca.crt", pki.serving.pem())?;
         pki.pair("front-proxy-client", &front_proxy.client::<&str>(FRONT_PROXY, &[])?)?;
         let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         pki.pair("apiserver", &pki.cluster.serving(&names)?)?;
@@ -48,16 +46,6 @@ impl Pki {
     /// Where a file of it is.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
-    }
-
-    /// The authority of the aggregator's serving certificates where the lab makes them.
-    pub fn serving_ca(&self) -> &str {
-        self.serving.pem()
-    }
-
-    /// Makes a serving certificate for the aggregator: `<name>.crt` and `<name>.key`.
-    pub fn serving_certificate(&self, name: &str, dns: &[&str]) -> Result<()> {
-        self.pair(name, &self.serving.serving(dns)?)
     }
 
     /// Writes the kubeconfig of a user with a client certificate: `<user>.kubeconfig`, colons in the name as dashes.
@@ -94,8 +82,8 @@ impl Pki {
         self.write(&format!("{name}.key"), &identity.key_pem).map(drop)
     }
 
-    /// Most of these are secret, and it costs nothing to keep all of them from other users.
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+    /// Writes a file. Most of these are secret, and it costs nothing to keep all of them from other users.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.file(name);
         write_private(&path, text)?;
         Ok(path)

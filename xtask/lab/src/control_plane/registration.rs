@@ -7,33 +7,30 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 /// The overlay that is always the same.
 const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 
-/// Writes a kustomization into `folder`: the overlay with the aggregator's port and, where the lab makes its serving
-/// certificate, their authority.
-pub fn write(folder: &Path, port: u16, ca: Option<&str>) -> Result<()> {
+/// Writes a kustomization into `folder`: the overlay with the aggregator's port.
+pub fn write(folder: &Path, port: u16) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let canonical = |path: &Path| {
         path.canonicalize().with_context(|| format!("cannot find the folder {}", path.display()))
     };
     // kustomize takes other folders by relative paths only.
     let overlay = relative(&canonical(folder)?, &canonical(Path::new(OVERLAY))?);
-    let mut of_registrations = vec![json!({"op": "replace", "path": "/spec/service/port", "value": port})];
-    if let Some(ca) = ca {
-        of_registrations.push(json!({"op": "add", "path": "/spec/caBundle", "value": STANDARD.encode(ca)}));
-    }
-    let patch = |kind: &str, operations: Vec<Value>| json!({"target": {"kind": kind}, "patch": Value::Array(operations).to_string()});
-    let of_service = vec![json!({"op": "replace", "path": "/spec/ports/0/port", "value": port})];
-    let mut service = patch("Service", of_service);
-    service["target"]["name"] = json!("waggle-aggregator");
+    let patch = |target: Value, path: &str| {
+        let operations = json!([{"op": "replace", "path": path, "value": port}]);
+        json!({"target": target, "patch": operations.to_string()})
+    };
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
         "resources": [overlay],
-        "patches": [service, patch("APIService", of_registrations)],
+        "patches": [
+            patch(json!({"kind": "Service", "name": "waggle-aggregator"}), "/spec/ports/0/port"),
+            patch(json!({"kind": "APIService"}), "/spec/service/port"),
+        ],
     });
     let file = folder.join("kustomization.yaml");
     // JSON is YAML.
