@@ -65,6 +65,8 @@ enum Command {
 enum Bench {
     /// The eBPF walk against the cgroup files, and the agent's steady state.
     Collector,
+    /// What the streams of a thousand nodes cost the aggregator.
+    Ingest,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -84,6 +86,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test { quick } => test::run(&root, quick),
         Command::Demo { keep } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
+        Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Cluster { what: Cluster::Up } => cluster::up(&root),
         Command::Cluster { what: Cluster::Down } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status } => cluster::ask(&root, "status"),

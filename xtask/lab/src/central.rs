@@ -124,6 +124,25 @@ impl Central {
         Ok(())
     }
 
+    /// Waits until the aggregator is ready but for values, which need agents: it knows pods and nodes. How long it took.
+    pub async fn wait_informed(&self, limit: Duration) -> Result<Duration> {
+        let kubeconfig = self.stand_in.admin_kubeconfig()?;
+        let direct = kubeconfig.replace(&self.stand_in.url(), &format!("https://{}", self.api));
+        let (client, begun) = (client(&direct).await?, Instant::now());
+        loop {
+            let request = http::Request::get("/readyz?exclude=metric-storage-ready")
+                .body(Vec::new())
+                .context("an odd path")?;
+            match client.request_text(request).await {
+                Ok(_) => return Ok(begun.elapsed()),
+                Err(error) if begun.elapsed() > limit => {
+                    bail!("the aggregator is not informed after {limit:?}: {error}\n{}", tail(&self.log))
+                }
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
     /// The process id of the aggregator, while it runs.
     pub fn aggregator_pid(&self) -> Option<u32> {
         self.aggregator.as_ref().and_then(Child::id)

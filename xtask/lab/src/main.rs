@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use waggle_lab::{
     bench,
     control_plane::{Places, lasting},
-    demo,
+    demo, ingest_bench,
     layout::Layout,
     paths::Paths,
     relay, shell,
@@ -38,8 +38,11 @@ enum Command {
     /// Measure.
     Bench {
         /// What.
-        #[arg(value_parser = ["collector"])]
+        #[arg(value_parser = ["collector", "ingest"])]
         what: String,
+        /// Simulated nodes, for ingest.
+        #[arg(long, default_value_t = 1000)]
+        nodes: usize,
     },
     /// A control plane that stays.
     Cluster {
@@ -75,8 +78,11 @@ fn run(command: Command) -> Result<ExitCode> {
                 let holds = demo::run(&paths, keep).await?;
                 Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
-            Command::Bench { .. } => {
-                let holds = bench::run(&paths).await?;
+            Command::Bench { what, nodes } => {
+                let holds = match what.as_str() {
+                    "ingest" => ingest_bench::run(&paths, nodes).await?,
+                    _ => bench::run(&paths).await?,
+                };
                 Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Command::Vm { kernel, layout } => {

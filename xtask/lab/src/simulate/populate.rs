@@ -37,9 +37,20 @@ pub struct Population {
 }
 
 impl Population {
-    /// Makes so many nodes of 16 processors and 64 GiB, each with the pods that `pods` says for its number, and starts
-    /// their agents, which stream to the aggregator of `central`. Every second node names its cgroups the other way.
+    /// Makes nodes as [`Population::prepare`] does, and starts their agents.
     pub fn start(
+        central: &Central,
+        nodes: usize,
+        pods: impl Fn(usize) -> Vec<(Pod, Vec<Load>)>,
+    ) -> Result<Self> {
+        let population = Self::prepare(central, nodes, pods)?;
+        population.connect();
+        Ok(population)
+    }
+
+    /// Makes so many nodes of 16 processors and 64 GiB, each with the pods that `pods` says for its number. Every second
+    /// node names its cgroups the other way.
+    pub fn prepare(
         central: &Central,
         nodes: usize,
         pods: impl Fn(usize) -> Vec<(Pod, Vec<Load>)>,
@@ -54,6 +65,13 @@ impl Population {
             population.settle(central, number, pods(number))?;
         }
         Ok(population)
+    }
+
+    /// Starts the agents of all nodes, which stream to the aggregator.
+    pub fn connect(&self) {
+        for Inhabited { node, cgroups, .. } in &self.nodes {
+            self.fleet.start(&node.name, cgroups, self.files.path().join(&node.name));
+        }
     }
 
     fn settle(&mut self, central: &Central, number: usize, pods: Vec<(Pod, Vec<Load>)>) -> Result<()> {
@@ -76,7 +94,6 @@ impl Population {
         let token = self.files.path().join(&inhabited.node.name);
         fs::write(&token, central.agent_token(&agent)?)
             .with_context(|| format!("cannot write {}", token.display()))?;
-        self.fleet.start(&inhabited.node.name, &inhabited.cgroups, token);
         self.nodes.push(inhabited);
         Ok(())
     }
