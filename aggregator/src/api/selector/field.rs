@@ -30,7 +30,10 @@ impl FieldSelector {
     /// Parses `metadata.name=x,metadata.namespace!=y`; `\` escapes `,`, `=` and itself in values.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for term in split(text).into_iter().filter(|term| !term.is_empty()) {
+        // Sorted as Kubernetes sorts them: it decides which of several errors is told, and which of several names counts.
+        let mut parts = split(text);
+        parts.sort_unstable();
+        for term in parts.into_iter().filter(|term| !term.is_empty()) {
             let (field, equal, value) = operator(term).ok_or_else(|| {
                 SelectorError(format!("invalid selector: '{text}'; can't understand '{term}'"))
             })?;
@@ -115,8 +118,10 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
                 }
             },
             ',' | '=' => {
+                // Kubernetes prints the character's number.
                 return Err(SelectorError(format!(
-                    "invalid field selector: unescaped character in value: {c}"
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
                 )));
             }
             plain_char => plain.push(plain_char),

@@ -137,25 +137,29 @@ fn requirement(lexer: &mut Lexer<'_>) -> Result<Requirement, SelectorError> {
         let text = "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty";
         return Err(SelectorError(text.to_owned()));
     }
-    let integer = || {
+    let mut errors = Vec::new();
+    let mut number = 0;
+    if matches!(operator.token, Token::Greater | Token::Less) {
         let value = values.first().copied().unwrap_or_default();
         let error = "for 'Gt', 'Lt' operators, the value must be an integer".to_owned();
-        value.parse::<i64>().map_err(|_| validate::invalid("values[0]", value, &[error]))
-    };
+        match value.parse::<i64>() {
+            Ok(parsed) => number = parsed,
+            Err(_) => errors.push(validate::invalid("values[0]", value, &[error])),
+        }
+    }
+    // An integer has to be a label's value too: a negative one is not.
+    for (index, value) in values.iter().enumerate() {
+        errors.extend(validate::value(value, &format!("values[{index}][{key}]")).err());
+    }
+    validate::all(errors)?;
+    let values = values.into_iter().map(Box::from).collect();
     let test = match operator.token {
-        Token::Greater => Test::Greater(integer()?),
-        Token::Less => Test::Less(integer()?),
-        Token::NotIn | Token::NotEquals => Test::NotIn(checked(key, values)?),
-        _ => Test::In(checked(key, values)?),
+        Token::Greater => Test::Greater(number),
+        Token::Less => Test::Less(number),
+        Token::NotIn | Token::NotEquals => Test::NotIn(values),
+        _ => Test::In(values),
     };
     Ok(Requirement { key: key.into(), test })
-}
-
-fn checked(key: &str, values: BTreeSet<&str>) -> Result<BTreeSet<Box<str>>, SelectorError> {
-    for (index, value) in values.iter().enumerate() {
-        validate::value(value, &format!("values[{index}][{key}]"))?;
-    }
-    Ok(values.into_iter().map(Box::from).collect())
 }
 
 /// The one value after an equality operator; nothing there means the empty value.

@@ -23,7 +23,7 @@ pub(super) fn key(text: &str, path: &str) -> Result<(), SelectorError> {
         }
         _ => {
             errors.push(format!(
-                "a qualified name {name_rule} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "a valid label key {name_rule} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             ));
             return Err(invalid(path, text, &errors));
         }
@@ -58,6 +58,16 @@ pub(super) fn value(text: &str, path: &str) -> Result<(), SelectorError> {
 /// An "Invalid value" error of the field at `path`.
 pub(super) fn invalid(path: &str, value: &str, errors: &[String]) -> SelectorError {
     SelectorError(format!("{path}: Invalid value: {}: {}", Quoted(value), errors.join("; ")))
+}
+
+/// No error, the one there is, or all of them as Kubernetes writes an aggregate.
+pub(super) fn all(errors: Vec<SelectorError>) -> Result<(), SelectorError> {
+    let texts: Vec<String> = errors.into_iter().map(|error| error.0).collect();
+    match &*texts {
+        [] => Ok(()),
+        [one] => Err(SelectorError(one.clone())),
+        several => Err(SelectorError(format!("[{}]", several.join(", ")))),
+    }
 }
 
 fn subdomain(text: &str) -> Vec<String> {
