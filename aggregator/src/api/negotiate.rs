@@ -164,8 +164,12 @@ impl<'a> Range<'a> {
         }
     }
 
-    fn is_wildcard(&self) -> bool {
-        self.kind.contains('*')
+    /// How much the range leaves open: of equal quality, the narrower one counts first.
+    fn openness(&self) -> u8 {
+        match self.kind {
+            "*" | "*/*" => 2,
+            kind => u8::from(kind.ends_with("/*")),
+        }
     }
 
     fn parameter(&self, name: &str) -> Option<&'a str> {
@@ -198,7 +202,7 @@ impl<'a> Accept<'a> {
             ranges.push(Range::parse("*/*"));
         }
         ranges.retain(|range| range.quality > 0.0);
-        ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.is_wildcard().cmp(&b.is_wildcard())));
+        ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.openness().cmp(&b.openness())));
         Self { ranges, pretty: is_pretty(headers, query) }
     }
 

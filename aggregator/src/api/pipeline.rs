@@ -54,6 +54,10 @@ impl<G: Gate> Api<G> {
         let mut response = answered
             .unwrap_or_else(|refusal| refusal.into_response(Accept::new(&head.headers, &query).status()));
 
+        if head.method == Method::HEAD {
+            // A body would break the stream over HTTP/2.
+            *response.body_mut() = Body::default();
+        }
         if unproven {
             response.extensions_mut().insert(Unproven);
         }
