@@ -214,14 +214,16 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
+    /// The body as it came.
+    pub bytes: Bytes,
 }
 
 impl Answer {
     async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Self, hyper::Error> {
         let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let body = String::from_utf8_lossy(&body).into_owned();
-        Ok(Self { status: head.status, headers: head.headers, body })
+        let bytes = body.collect().await?.to_bytes();
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Self { status: head.status, headers: head.headers, body, bytes })
     }
 
     /// The body as JSON.
@@ -237,8 +239,12 @@ pub struct Caller {
 
 impl Caller {
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(&Method::GET, path, headers).await
+    }
+
+    pub async fn send(&self, method: &Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         for _ in 0..3 {
-            match self.client.request(request(self.address, &Method::GET, path, headers)).await {
+            match self.client.request(request(self.address, method, path, headers)).await {
                 Ok(response) => return Answer::read(response).await.unwrap(),
                 // Strangers are parted with over HTTP/2: what came too late on the old connection was not looked at.
                 Err(error) if format!("{error:?}").contains("GoAway") => {}
