@@ -346,6 +346,19 @@ async fn without_token_reviews_agents_wait_and_streams_that_are_up_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_review_of_an_agent_that_hangs_is_given_up_and_made_again() {
+    let world = World::new(|_| {}).await;
+    world.aggregator.knows_the_front_proxy(&world.stand_in).await;
+    world.stand_in.fault("create tokenreviews", Fault::Hang, 1);
+    let began = Instant::now();
+    let _agent = world.agent();
+    let refused = "waggle_ingest_streams_refused_total{reason=\"review-unavailable\"}";
+    until("a refusal", async || world.counted(refused).await == 1).await;
+    assert!(began.elapsed() >= Duration::from_secs(9), "10 s for a review: {:?}", began.elapsed());
+    world.serves(&["web-0"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_access_reviews_only_masters_and_health_are_answered() {
     let world = World::new(|_| {}).await;
     let _agent = world.agent();

@@ -1,6 +1,7 @@
 //! The router through `answer`, with a gate that is told what to say.
 
 mod messages;
+mod port;
 mod protobuf;
 mod representations;
 mod watch;
