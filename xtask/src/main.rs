@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod cluster;
+mod fuzz;
 mod lab;
 mod progress;
 mod setup;
@@ -11,7 +12,7 @@ mod steps;
 mod tally;
 mod test;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -39,6 +40,18 @@ enum Command {
         /// Leave everything up until Ctrl-C, and print the kubeconfig.
         #[arg(long)]
         keep: bool,
+    },
+    /// Look for inputs that break what reads from strangers.
+    Fuzz {
+        /// One target; without one all of them, two at a time.
+        #[arg(value_parser = fuzz::TARGETS)]
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u64,
+        /// Only this input, as an earlier run left it.
+        #[arg(long)]
+        input: Option<PathBuf>,
     },
     /// Measure, and print the figures beside their targets.
     Bench {
@@ -85,6 +98,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup => setup::all(&root).map(|()| ExitCode::SUCCESS),
         Command::Test { quick } => test::run(&root, quick),
         Command::Demo { keep } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
+        Command::Fuzz { target, seconds, input } => {
+            fuzz::run(&root, target.as_deref(), seconds, input.as_deref())
+        }
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Cluster { what: Cluster::Up } => cluster::up(&root),
@@ -95,6 +111,9 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::as_wrapper() {
+        return code;
+    }
     match run(Args::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -76,6 +76,11 @@ impl Steps {
         self.push(name, Tally::FAILED, took, reason.to_owned());
     }
 
+    /// Counts a step that ran elsewhere.
+    pub fn count(&mut self, name: &str, tally: Tally, took: Duration, note: String) {
+        self.push(name, tally, took, note);
+    }
+
     fn push(&mut self, name: &str, tally: Tally, took: Duration, note: String) {
         self.done.push(Done { name: name.to_owned(), tally, took, note });
     }

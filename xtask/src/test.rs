@@ -1,4 +1,5 @@
-//! Every test there is: format, lints, documentation, dependencies, cargo's tests, and those that boot virtual machines.
+//! Every test there is: format, lints, documentation, dependencies, cargo's tests, fuzz targets, and those that boot virtual
+//! machines.
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    build, cache, lab, progress, setup,
+    build, cache, fuzz, lab, progress, setup,
     steps::{Count, Steps},
     tally,
 };
@@ -43,6 +44,9 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     let own = ["test", "-p", "waggle-lab", "--lib", "--bins", "--no-fail-fast"];
     outputs.push(steps.run("tests of the lab", Count::Tests, cargo(root, &own)));
     outputs.extend(slow(root, &mut steps, quick));
+    if !quick {
+        fuzz::steps(root, &mut steps);
+    }
 
     let skipped: Vec<&str> = outputs.iter().flat_map(|output| tally::ignored(output)).collect();
     if !skipped.is_empty() {
