@@ -382,8 +382,14 @@ async fn what_is_not_there_is_told_apart() {
 async fn other_methods_are_refused() {
     let api = api();
     for method in ["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] {
-        for path in ["/apis/metrics.k8s.io/v1/nodes", "/apis/metrics.k8s.io/v1/namespaces/a/pods/b", "/apis"]
-        {
+        for path in [
+            "/apis/metrics.k8s.io/v1/nodes",
+            "/apis/metrics.k8s.io/v1/namespaces/a/pods/b",
+            "/apis",
+            "/readyz",
+            "/openapi/v2",
+            "/",
+        ] {
             let request = Request::builder().method(method).uri(path).body(()).unwrap();
             let answer = send(&api, request).await;
             if method == "HEAD" {
