@@ -93,6 +93,9 @@ fn run(command: Command) -> Result<ExitCode> {
     })
 }
 
+/// Who asked says what failed. While a server starts, its client would log each attempt.
+const QUIET: &str = "warn,kube_client=off";
+
 async fn cluster(what: &str) -> Result<ExitCode> {
     let places = Places::from_environment()?;
     let well = match what {
@@ -104,7 +107,7 @@ async fn cluster(what: &str) -> Result<ExitCode> {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(Args::parse().command) {
         Ok(code) => code,
