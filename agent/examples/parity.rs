@@ -1,5 +1,8 @@
 //! Compares every cgroup below kubepods, walk against files: CPU to the microsecond, memory to the byte.
 //!
+//! The sums name the cgroups that hold no memory, so that the caller can tell an expected zero from a counter that was
+//! not read.
+//!
 //! The subtree must be idle: what the files say must be the same before and after the walk, else the comparison is
 //! made again. Prints one JSON line for each difference and one with the sums; ends with 0 only if something was
 //! compared and nothing differed.
@@ -136,6 +139,7 @@ fn compare(files: &BTreeMap<u64, (PathBuf, Values)>, records: &[Record]) -> (Vec
         ("swap_current", 0),
     ]);
     let (mut compared, mut values) = (0u64, 0u64);
+    let mut without_memory = Vec::new();
     let by_id: BTreeMap<u64, &Record> = records.iter().map(|record| (record.id, record)).collect();
     for (id, (path, by_file)) in files {
         let Some(record) = by_id.get(id) else {
@@ -143,6 +147,9 @@ fn compare(files: &BTreeMap<u64, (PathBuf, Values)>, records: &[Record]) -> (Vec
             continue;
         };
         compared += 1;
+        if by_file.get("memory_current") == Some(&0) {
+            without_memory.push(path);
+        }
         let by_walk = walked(record);
         let names: std::collections::BTreeSet<_> = by_file.keys().chain(by_walk.keys()).collect();
         for name in names {
@@ -167,6 +174,7 @@ fn compare(files: &BTreeMap<u64, (PathBuf, Values)>, records: &[Record]) -> (Vec
         "values": values,
         "mismatches": differences.len(),
         "nonzero": nonzero,
+        "without_memory": without_memory,
         "records": records.len(),
     });
     (differences, sums)

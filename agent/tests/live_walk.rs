@@ -37,7 +37,7 @@ fn tree() -> Option<Tree> {
     }
     let Some(mount) = cgroup2_mount() else { return skip("no cgroup2 mount") };
     let name = format!("waggle-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let tree = match Tree::make(&mount, &name) {
+    let tree = match Tree::make(&mount, &name, &["cpu", "memory"]) {
         Ok(tree) => tree,
         Err(error) => return skip(&format!("no cgroup can be made below {}: {error}", mount.display())),
     };

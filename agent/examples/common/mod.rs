@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 pub struct Tree {
     /// What takes the place of the cgroup2 mount.
     pub root: PathBuf,
+    controllers: Vec<String>,
 }
 
 impl Tree {
-    /// An empty kubepods in `below/name`.
-    pub fn make(below: &Path, name: &str) -> io::Result<Self> {
-        let tree = Self { root: below.join(name) };
+    /// An empty kubepods in `below/name`. Of `controllers` those are enabled which the hierarchy has.
+    pub fn make(below: &Path, name: &str, controllers: &[&str]) -> io::Result<Self> {
+        let controllers = controllers.iter().map(|&name| name.to_owned()).collect();
+        let tree = Self { root: below.join(name), controllers };
         fs::create_dir(&tree.root)?;
-        Self::enable(&tree.root);
+        tree.enable(&tree.root);
         tree.make_kubepods()?;
         Ok(tree)
     }
@@ -24,7 +26,7 @@ impl Tree {
     pub fn make_kubepods(&self) -> io::Result<()> {
         for directory in [self.kubepods(), self.burstable()] {
             fs::create_dir(&directory)?;
-            Self::enable(&directory);
+            self.enable(&directory);
         }
         Ok(())
     }
@@ -43,7 +45,7 @@ impl Tree {
         let name = format!("kubepods-burstable-pod{pod:08x}_1c2d_4e5f_8a9b_0c1d2e3f4a5b.slice");
         let path = self.burstable().join(name);
         fs::create_dir(&path)?;
-        Self::enable(&path);
+        self.enable(&path);
         Ok(path)
     }
 
@@ -55,9 +57,11 @@ impl Tree {
     }
 
     /// Controllers for the children, where the hierarchy has them: on a hybrid machine it has none.
-    fn enable(directory: &Path) {
+    fn enable(&self, directory: &Path) {
         let available = fs::read_to_string(directory.join("cgroup.controllers")).unwrap_or_default();
-        for controller in available.split_whitespace().filter(|name| ["cpu", "memory"].contains(name)) {
+        for controller in
+            available.split_whitespace().filter(|name| self.controllers.iter().any(|c| c == name))
+        {
             let _ = fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"));
         }
     }

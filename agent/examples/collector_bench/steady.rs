@@ -1,0 +1,94 @@
+//! What a running agent costs: a program as it ships, over containers that are alive.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+/// Loading is not steady, and a stream needs a moment until it is live.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// A process that is killed with the value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs `command` with `--cgroup-root` of `root` and measures it over `time`, while every container of `containers`
+/// has a process that uses a little CPU twice a second: counters that never change would cost too little to report.
+pub fn steady(
+    root: &Path,
+    containers: &[PathBuf],
+    command: &[String],
+    time: Duration,
+) -> anyhow::Result<Value> {
+    let [program, arguments @ ..] = command else { anyhow::bail!("--steady needs a program after --") };
+    let this = std::env::current_exe()?;
+    let ticking: Result<Vec<Running>, _> = containers
+        .iter()
+        .map(|container| Command::new(&this).arg("--tick").arg(container).spawn().map(Running))
+        .collect();
+    let ticking = ticking.context("cannot start the containers' processes")?;
+    let child = Command::new(program)
+        .args(arguments)
+        .arg("--cgroup-root")
+        .arg(root)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    let mut agent = Running(child);
+    std::thread::sleep(SETTLE);
+    let mut measured = watch(agent.0.id(), time)?;
+    if let Some(status) = agent.0.try_wait()? {
+        anyhow::bail!("{program} ended while it was measured: {status}");
+    }
+    measured["ticking"] = json!(ticking.len());
+    Ok(measured)
+}
+
+/// Is the process of a container, until it is killed.
+pub fn tick(container: &Path) -> anyhow::Result<()> {
+    fs::write(container.join("cgroup.procs"), "0").context("cannot enter the container's cgroup")?;
+    let mut seed = u64::from(std::process::id());
+    loop {
+        // Some ten microseconds.
+        for _ in 0..10_000 {
+            seed = std::hint::black_box(seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// CPU share and memory of a process over a time.
+fn watch(pid: u32, time: Duration) -> anyhow::Result<Value> {
+    let (start, before) = (Instant::now(), process_cpu(pid)?);
+    std::thread::sleep(time);
+    let (used, span) = (process_cpu(pid)? - before, start.elapsed());
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = |key: &str| {
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    Ok(json!({
+        "seconds": span.as_secs_f64(), "cpu_ns": used, "share_of_a_core": used as f64 / span.as_nanos() as f64,
+        "rss_kib": kib("VmRSS"), "peak_rss_kib": kib("VmHWM"),
+    }))
+}
+
+/// CPU time of all threads, ns.
+fn process_cpu(pid: u32) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        sum += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(sum)
+}
