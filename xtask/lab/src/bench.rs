@@ -4,7 +4,7 @@
 use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     process::Command,
     time::{Instant, sleep},
@@ -16,7 +16,7 @@ use crate::{
     control::{Act, Program, Work},
     layout::Qos,
     paths::Paths,
-    scenario::{Container, Pod},
+    scenario::{self, Container, Pod},
     vm::{Boot, Vm},
 };
 
@@ -115,6 +115,7 @@ impl Machine {
 async fn natively(paths: &Paths) -> Result<Option<Value>> {
     let mut central = Central::start(paths, "bench", "60s").await?;
     let agent = agent_pod();
+    central.stand_in.apply(this_machine()?)?;
     central.stand_in.apply(agent.object())?;
     for number in 0..PODS {
         central.stand_in.apply(pod(number).object())?;
@@ -153,6 +154,19 @@ async fn natively(paths: &Paths) -> Result<Option<Value>> {
         "the stream was not live to the end: newest value {age:?} old"
     );
     split(&String::from_utf8_lossy(&output.stdout)).map(Some)
+}
+
+/// The Node object with this machine's size: an aggregator refuses what is more than a node has.
+fn this_machine() -> Result<Value> {
+    let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    let memory = format!("{}Ki", total.context("no MemTotal in /proc/meminfo")?);
+    let processors = std::thread::available_parallelism().context("cannot count the processors")?;
+    let mut node = scenario::node_object();
+    for size in ["capacity", "allocatable"] {
+        node["status"][size] = json!({"cpu": processors.to_string(), "memory": memory, "pods": "110"});
+    }
+    Ok(node)
 }
 
 /// Waits until every pod is served with all its containers and CPU use.
