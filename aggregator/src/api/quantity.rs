@@ -106,13 +106,13 @@ fn fraction(out: &mut BytesMut, whole: u64, (parts, unit): (u32, u32), name: &st
     integer(out, whole + u64::from(parts / unit));
     let mut rest = parts % unit;
     if rest > 0 {
-        out.extend_from_slice(b".");
-        let mut digit = unit / 10;
-        while rest > 0 && digit > 0 {
-            integer(out, u64::from(rest / digit));
-            rest %= digit;
-            digit /= 10;
+        let mut digits = unit.ilog10() as usize;
+        while rest.is_multiple_of(10) {
+            rest /= 10;
+            digits -= 1;
         }
+        out.extend_from_slice(b".");
+        padded(out, u64::from(rest), digits);
     }
     out.extend_from_slice(name.as_bytes());
 }
