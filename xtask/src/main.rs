@@ -1,6 +1,7 @@
 //! Everything a person runs: install what is missing, build, test, show. It orchestrates other programs and holds no
 //! product code, so that it compiles in seconds on a machine that has nothing yet.
 
+mod bench;
 mod build;
 mod cache;
 mod cluster;
@@ -80,6 +81,8 @@ enum Bench {
     Collector,
     /// What the streams of a thousand nodes cost the aggregator.
     Ingest,
+    /// Lists over TLS and in process: times, server's CPU and memory, against derived encoders.
+    Api,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -106,6 +109,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Cluster { what: Cluster::Up } => cluster::up(&root),
         Command::Cluster { what: Cluster::Down } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status } => cluster::ask(&root, "status"),
+        Command::Bench { what: Bench::Api } => bench::api(&root),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
     }
 }
