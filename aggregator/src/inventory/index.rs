@@ -6,7 +6,8 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
 use super::{
-    Change, Node, Pod,
+    Change, Labels, Node, Pod,
+    interned::Interned,
     sorted::{Ranked, Sorted, Walk},
 };
 
@@ -27,6 +28,8 @@ struct Index {
     nodes: Sorted<Node>,
     pods: Sorted<Pod>,
     by_node: HashMap<Arc<str>, HashMap<Box<str>, Arc<Pod>>>,
+    names: Interned<Arc<str>>,
+    labels: Interned<Labels>,
 }
 
 impl Default for Inventory {
@@ -104,16 +107,19 @@ impl Inventory {
     }
 
     /// Adds or replaces a pod.
-    pub fn apply_pod(&self, pod: Pod) {
-        let pod = Arc::new(pod);
-        let old = {
+    pub fn apply_pod(&self, mut pod: Pod) {
+        let (pod, old) = {
             let mut index = self.shared.index.write();
+            index.names.share(&mut pod.namespace);
+            index.names.share(&mut pod.node);
+            index.labels.share(&mut pod.labels);
+            let pod = Arc::new(pod);
             let old = index.pods.insert(Arc::clone(&pod));
             if let Some(old) = &old {
                 index.unlink(old);
             }
             index.by_node.entry(Arc::clone(&pod.node)).or_default().insert(pod.uid.clone(), Arc::clone(&pod));
-            old
+            (pod, old)
         };
         if let Some(old) = old.filter(|old| old.node != pod.node) {
             self.announce(Arc::clone(&old.node));

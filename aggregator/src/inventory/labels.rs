@@ -14,7 +14,7 @@ use crate::encoding::{
 const FIELD: u8 = 11;
 
 /// Labels, sorted by key. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels {
     /// [`Labels::protobuf`], then [`Labels::json`]; empty where there are no labels.
     encoded: Arc<[u8]>,
@@ -63,6 +63,11 @@ impl Labels {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.encoded.is_empty()
+    }
+
+    /// How many values share this one's memory, itself among them.
+    pub(super) fn clones(&self) -> usize {
+        Arc::strong_count(&self.encoded)
     }
 
     /// The fields `labels` of an `ObjectMeta`, ready to be its last.

@@ -4,6 +4,7 @@
 mod capacity;
 mod convert;
 mod index;
+mod interned;
 mod labels;
 mod sorted;
 mod watch;
