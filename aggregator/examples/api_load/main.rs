@@ -1,4 +1,5 @@
-//! The API under load, end to end: `cargo xtask bench api`.
+//! The API under load, end to end: `cargo xtask bench api`. An example, so that it is built as the product ships: a benchmark
+//! of cargo's would be built to unwind.
 //!
 //! The server is a process of its own: the library's API port with real TLS, in front of a ring that takes a sample of each
 //! node every second. This process asks it over loopback, and reads from `/proc` what the server uses. Before that,
@@ -7,11 +8,11 @@
 #![allow(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to say")]
 
 mod client;
-#[path = "../cluster/mod.rs"]
+#[path = "../../benches/cluster/mod.rs"]
 mod cluster;
 mod in_process;
 mod load;
-#[path = "../naive/mod.rs"]
+#[path = "../../benches/naive/mod.rs"]
 mod naive;
 mod process;
 mod report;
