@@ -181,7 +181,10 @@ impl Prepared {
             authorizer: Authorizer::new(clients.reviews.clone(), auth_metrics),
         };
         let reviewer = Arc::new(KubeReviewer::new(clients.reviews.clone()));
-        let state = IngestState::new(ingest, inventory.clone(), views.clone(), reviewer, ingest_metrics);
+        let known = synced.clone();
+        let listed = Box::new(move || known.pods() && known.nodes());
+        let state =
+            IngestState::new(ingest, inventory.clone(), views.clone(), reviewer, listed, ingest_metrics);
 
         let (delivering, loaded, nodes, pods) = (state.clone(), config.clone(), synced.clone(), synced);
         let conditions = Arc::new(Conditions {

@@ -41,12 +41,16 @@ pub struct Admitted {
     pub expires: Option<SystemTime>,
 }
 
+/// Whether Pods and Nodes were listed once: before that a pod that is not found is no stranger.
+pub type Listed = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Admits streams.
 pub struct Gate {
     reviewer: Arc<dyn TokenReviewer>,
     audience: String,
     namespace: String,
     service_account: String,
+    listed: Listed,
     in_flight: Semaphore,
     queue: Semaphore,
 }
@@ -66,12 +70,14 @@ impl Gate {
         audience: String,
         namespace: String,
         service_account: String,
+        listed: Listed,
     ) -> Self {
         Self {
             reviewer,
             audience,
             namespace,
             service_account,
+            listed,
             in_flight: Semaphore::new(REVIEWS),
             queue: Semaphore::new(REVIEWS + WAITING),
         }
@@ -131,7 +137,8 @@ impl Gate {
             };
             match tokio::time::timeout_at(deadline, changes.recv()).await {
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
-                Ok(Err(RecvError::Closed)) | Err(_) => return Err(refusal),
+                Ok(Err(RecvError::Closed)) | Err(_) if (self.listed)() => return Err(refusal),
+                Ok(Err(RecvError::Closed)) | Err(_) => return Err(Refusal::NotListed),
             }
         }
     }
@@ -183,6 +190,8 @@ fn expiry(token: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]
@@ -210,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_storm_waits_in_a_queue_that_ends() {
-        let gate = Gate::new(Arc::new(Silent), "a".into(), "n".into(), "s".into());
+        let gate = Gate::new(Arc::new(Silent), "a".into(), "n".into(), "s".into(), Box::new(|| true));
         let inventory = Inventory::default();
         let mut metadata = MetadataMap::new();
         metadata.insert("authorization", "Bearer x".parse().unwrap());
@@ -223,11 +232,48 @@ mod tests {
         let refusal = gate.admit(&metadata, &inventory).await.unwrap_err();
         assert_eq!(refusal, Refusal::GateFull);
         let status = refusal.status();
-        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert_eq!(status.code(), Code::Unavailable);
         assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
         // Whoever leaves makes room.
         storm.pop();
         assert!(futures_util::poll!(Box::pin(gate.admit(&metadata, &inventory))).is_pending());
+    }
+
+    /// Finds every token good.
+    struct Good;
+
+    impl TokenReviewer for Good {
+        fn review<'a>(
+            &'a self,
+            _: &'a str,
+            audience: &'a str,
+        ) -> futures_util::future::BoxFuture<'a, Result<Review, super::super::review::ReviewError>> {
+            let claims = [(POD_NAME, "p"), (POD_UID, "u"), (NODE_NAME, "n")];
+            let extra = claims.map(|(key, value)| (key.to_owned(), vec![value.to_owned()]));
+            let review = Review {
+                authenticated: true,
+                audiences: vec![audience.to_owned()],
+                username: "system:serviceaccount:n:s".to_owned(),
+                extra: extra.into(),
+                ..Review::default()
+            };
+            Box::pin(async { Ok(review) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_a_stranger_before_pods_were_listed() {
+        for (listed, refusal, code) in [
+            (false, Refusal::NotListed, Code::Unavailable),
+            (true, Refusal::PodMismatch, Code::PermissionDenied),
+        ] {
+            let listed = Box::new(move || listed);
+            let gate = Gate::new(Arc::new(Good), "a".into(), "n".into(), "s".into(), listed);
+            let mut metadata = MetadataMap::new();
+            metadata.insert("authorization", "Bearer x".parse().unwrap());
+            let refused = gate.admit(&metadata, &Inventory::default()).await.unwrap_err();
+            assert_eq!((refused, refused.status().code()), (refusal, code));
+        }
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub enum Refusal {
     PodMismatch,
     /// The inventory does not know that node.
     NodeMismatch,
+    /// Pods and Nodes were not listed yet: nobody can be found.
+    NotListed,
     /// The review could not be made.
     ReviewUnavailable,
     /// Too many reviews wait already.
@@ -112,6 +114,7 @@ impl Refusal {
             Self::Claims => "claims",
             Self::PodMismatch => "pod-mismatch",
             Self::NodeMismatch => "node-mismatch",
+            Self::NotListed => "not-listed",
             Self::ReviewUnavailable => "review-unavailable",
             Self::GateFull => "gate-full",
         }
@@ -123,7 +126,7 @@ impl Refusal {
             Self::PodMismatch | Self::NodeMismatch => {
                 Status::permission_denied("this credential may not report for a node")
             }
-            Self::ReviewUnavailable | Self::GateFull => {
+            Self::NotListed | Self::ReviewUnavailable | Self::GateFull => {
                 let mut hint = MetadataMap::new();
                 hint.insert("grpc-retry-pushback-ms", MetadataValue::from_static("1000"));
                 let text = "the credential cannot be reviewed now, try again later";

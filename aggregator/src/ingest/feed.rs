@@ -57,7 +57,7 @@ pub(super) struct Feed {
     node: Arc<Mutex<NodeState>>,
     generation: u64,
     decoder: Decoder,
-    /// The node's boot clock and this process's at the `Hello`: every sample's age is measured from here.
+    /// The node's boot clock and this process's when the stream was opened: every sample's age is measured from here.
     anchor: (BootTime, Instant),
     epoch: u64,
     newest: BootTime,
@@ -66,12 +66,12 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Makes an admitted stream its node's live one. Also returns what resolves when it has to end, and the newest
-    /// sample that is held already.
+    /// sample that is held already. `asked` is when the stream was asked for.
     pub(super) fn open(
         state: &IngestState,
         admitted: &Admitted,
         hello: &Hello,
-        now: Now,
+        asked: Now,
     ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), Fault> {
         if hello.protocol != PROTOCOL_VERSION {
             return Err(Fault::Protocol(hello.protocol));
@@ -97,7 +97,7 @@ impl Feed {
             node,
             generation: opened.generation,
             decoder,
-            anchor: (read, now.monotonic),
+            anchor: (read, asked.monotonic),
             epoch: 0,
             newest: opened.newest,
             pace: state.pace(),

@@ -7,7 +7,7 @@
 //! let metrics = ingest::Metrics::default();
 //! metrics.register(&mut registry);
 //! let config = ingest::Config { window, interval, audience, namespace, service_account };
-//! let state = ingest::IngestState::new(config, inventory, views, Arc::new(KubeReviewer::new(client)), metrics);
+//! let state = ingest::IngestState::new(config, inventory, views, Arc::new(KubeReviewer::new(client)), listed, metrics);
 //! let tls = ingest::tls_config(resolver)?;          // TLS 1.3, h2, no client certificates
 //! tokio::spawn(ingest::follow(state.clone(), shutdown.clone()));
 //! ingest::serve(listener, tls, state, shutdown).await;
@@ -40,7 +40,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-pub use admit::{Admitted, Gate};
+pub use admit::{Admitted, Gate, Listed};
 pub use decode::{Capacity, Decoded, Decoder, Live, Standing};
 pub use fault::{Closed, Fault, Refusal};
 pub use follow::follow;
@@ -90,12 +90,13 @@ struct Shared {
 }
 
 impl IngestState {
-    /// Nothing stored, nobody admitted yet.
+    /// Nothing stored, nobody admitted yet. `listed` says whether Pods and Nodes were listed once.
     pub fn new(
         config: Config,
         inventory: Inventory,
         views: Views,
         reviewer: Arc<dyn TokenReviewer>,
+        listed: Listed,
         metrics: Metrics,
     ) -> Self {
         let gate = Gate::new(
@@ -103,6 +104,7 @@ impl IngestState {
             config.audience.clone(),
             config.namespace.clone(),
             config.service_account.clone(),
+            listed,
         );
         let (pace, _) = watch::channel(config.interval);
         let nodes = RwLock::default();

@@ -52,6 +52,8 @@ impl ingest_server::Ingest for Service {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
+        // Before admission, which may take long: the agent's `Hello` was made before it opened the stream.
+        let opened = now();
         let shared = &self.state.shared;
         let admitted = match shared.gate.admit(request.metadata(), &shared.inventory).await {
             Ok(admitted) => admitted,
@@ -62,7 +64,8 @@ impl ingest_server::Ingest for Service {
             }
         };
         let (out, answers) = mpsc::channel(4);
-        let session = Session { state: self.state.clone(), admitted, messages: request.into_inner(), out };
+        let messages = request.into_inner();
+        let session = Session { state: self.state.clone(), admitted, opened, messages, out };
         tokio::spawn(session.run(self.shutdown.clone()));
         Ok(Response::new(ReceiverStream::new(answers)))
     }
@@ -93,6 +96,7 @@ impl From<Refused> for End {
 struct Session {
     state: IngestState,
     admitted: Admitted,
+    opened: Now,
     messages: Streaming<AgentMessage>,
     out: mpsc::Sender<Result<AggregatorMessage, Status>>,
 }
@@ -143,7 +147,7 @@ impl Session {
         let hello = self.hello().await?;
         let mut pace = self.state.shared.pace.subscribe();
         pace.mark_unchanged();
-        let (mut feed, mut end, newest) = Feed::open(&self.state, &self.admitted, &hello, now())?;
+        let (mut feed, mut end, newest) = Feed::open(&self.state, &self.admitted, &hello, self.opened)?;
         tracing::info!(
             node = &*self.admitted.node.name, agent = hello.agent_version, collector = hello.collector,
             refusals = ?hello.refusals, newest_boot_ns = newest.0, "an agent's stream is live"

@@ -56,6 +56,28 @@ async fn the_old_stream_serves_until_the_new_one_is_admitted() {
 }
 
 #[tokio::test]
+async fn a_slow_review_makes_no_sample_look_younger() {
+    let world = World::new([("slow-token", agent_review("n1"))]);
+    let port = world.port(None).await;
+    let mut agent = world.agent_with("n1", "slow-token", port.address);
+    let began = Instant::now();
+    while world.served("n1").is_none() {
+        assert!(began.elapsed() < Duration::from_secs(15), "nothing is served");
+        agent.walk(5_000_000);
+        tokio::time::sleep(INTERVAL).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(6), "the review was not slow");
+    for _ in 0..4 {
+        agent.walk(5_000_000);
+        tokio::time::sleep(INTERVAL).await;
+    }
+    assert_eq!(world.count("faults", "implausible-clock"), 0);
+    let age = world.view("n1").pods.values().next().unwrap().measured.seen.elapsed();
+    assert!(age < INTERVAL * 4, "the newest value looks {age:?} old");
+    port.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_token_whatever_its_agent_does() {
     let token = expiring(Duration::from_secs(1));
     let world = World::new([(token, agent_review("n1"))]);
