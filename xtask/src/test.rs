@@ -39,8 +39,12 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     steps.run("cargo-deny bans licenses sources", Count::One, deny(root, &check));
     advisories(root, &mut steps);
 
-    let product = ["test", "--workspace", "--exclude", "waggle-lab", "--no-fail-fast"];
-    let mut outputs = vec![steps.run("tests", Count::Tests, cargo(root, &product))];
+    let product = cargo(root, &["test", "--workspace", "--exclude", "waggle-lab", "--no-fail-fast"]);
+    let product = product.map(|mut command| {
+        command.env("RUST_TEST_THREADS", AT_ONCE);
+        command
+    });
+    let mut outputs = vec![steps.run("tests", Count::Tests, product)];
     let own = ["test", "-p", "waggle-lab", "--lib", "--bins", "--no-fail-fast"];
     outputs.push(steps.run("tests of the lab", Count::Tests, cargo(root, &own)));
     outputs.extend(slow(root, &mut steps, quick));
@@ -54,6 +58,9 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     }
     Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// Tests of one program at once: most of them wait for a clock or a socket, so more than there are cores.
+const AT_ONCE: &str = "6";
 
 /// What the name of a test program begins with that needs a real control plane, and no virtual machine.
 const CONTROL_PLANE: [&str; 2] = ["control_plane", "hpa"];
