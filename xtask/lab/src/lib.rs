@@ -20,3 +20,4 @@ pub mod scenario;
 pub mod shell;
 pub mod simulate;
 pub mod vm;
+pub mod work;

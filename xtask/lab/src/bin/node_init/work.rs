@@ -3,21 +3,21 @@
 use std::{
     fs::{File, OpenOptions},
     hint::black_box,
-    io::{Read as _, Write as _},
-    thread,
-    time::Duration,
+    io::Write as _,
 };
 
 use anyhow::{Context, Result};
-use waggle_lab::control::{DISK, Work};
+use waggle_lab::{
+    control::{DISK, Work},
+    work,
+};
 
 use crate::{FIRSTS, cgroups, recorder};
 
-const MIB: usize = 1 << 20;
-const PAGE: usize = 4096;
+const MIB: u64 = 1 << 20;
 
 /// Joins the cgroup, tells that it has begun, and works until it is killed.
-pub fn run(name: &str, cgroup: &str, work: Work) -> Result<()> {
+pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
     cgroups::join(cgroup)?;
     let first = format!("{name} {}\n", recorder::boot_ns());
     OpenOptions::new()
@@ -25,57 +25,20 @@ pub fn run(name: &str, cgroup: &str, work: Work) -> Result<()> {
         .open(FIRSTS)
         .and_then(|mut pipe| pipe.write_all(first.as_bytes()))
         .with_context(|| format!("cannot write to {FIRSTS}"))?;
-    match work {
-        Work::Burn => burn(),
+    match what {
+        Work::Burn => work::burn(),
         Work::Hold(mib) => {
-            let held = hold(usize::try_from(mib)? * MIB);
-            sleep();
-            black_box(held);
+            // Kept in a variable: what is held is given back when it goes.
+            let held = work::hold(usize::try_from(mib * MIB)?);
+            black_box(&held);
+            work::sleep()
         }
         Work::Cache(mib) => {
-            let disk = fill_cache(usize::try_from(mib)? * MIB)?;
-            sleep();
-            drop(disk);
+            // The pages go when the last descriptor of the disk is closed, so it must be kept.
+            let mut disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
+            work::read_once(&mut disk, mib * MIB).with_context(|| format!("cannot read {DISK}"))?;
+            work::sleep()
         }
-        Work::Sleep => sleep(),
-    }
-    Ok(())
-}
-
-fn burn() {
-    let mut x = 1_u64;
-    loop {
-        x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    }
-}
-
-/// Memory of which every page was written.
-fn hold(bytes: usize) -> Vec<u8> {
-    let mut held = vec![0_u8; bytes];
-    for page in held.chunks_mut(PAGE) {
-        if let Some(byte) = page.first_mut() {
-            *byte = 1;
-        }
-    }
-    held
-}
-
-/// Reads the disk once: its pages stay in the page cache, on the inactive list, charged to this cgroup. They go when
-/// the last descriptor of the disk is closed, so it must be kept.
-fn fill_cache(bytes: usize) -> Result<File> {
-    let mut disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
-    let mut buffer = vec![0_u8; 64 * 1024];
-    let mut left = bytes;
-    while left > 0 {
-        let read = disk.read(&mut buffer).with_context(|| format!("cannot read {DISK}"))?;
-        anyhow::ensure!(read > 0, "{DISK} ends {left} bytes before the wanted size");
-        left = left.saturating_sub(read);
-    }
-    Ok(disk)
-}
-
-fn sleep() {
-    loop {
-        thread::sleep(Duration::from_hours(1));
+        Work::Sleep => work::sleep(),
     }
 }
