@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod cluster;
 mod fuzz;
+mod image;
 mod lab;
 mod progress;
 mod setup;
@@ -59,6 +60,12 @@ enum Command {
         /// What to measure.
         what: Bench,
     },
+    /// Pack agent and aggregator as container images (OCI archives), each with a list of what is linked into it.
+    Image {
+        /// The processor architecture.
+        #[arg(long, default_value = "amd64")]
+        arch: build::Target,
+    },
     /// A real control plane on this machine with the aggregator behind it: etcd, kube-apiserver, controllers.
     Cluster {
         /// Start it, end it, or say how it is.
@@ -106,6 +113,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
+        Command::Image { arch } => image::run(&root, arch),
         Command::Cluster { what: Cluster::Up } => cluster::up(&root),
         Command::Cluster { what: Cluster::Down } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status } => cluster::ask(&root, "status"),

@@ -1,6 +1,9 @@
 //! The lab: started by `cargo xtask`, which installs and builds what it needs and says by environment where that is.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -8,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 use waggle_lab::{
     bench,
     control_plane::{Places, lasting},
-    demo, ingest_bench,
+    demo,
+    image::product::{self, Build, Made},
+    ingest_bench,
     layout::Layout,
     paths::Paths,
     relay, shell,
@@ -50,6 +55,24 @@ enum Command {
         #[arg(value_parser = ["up", "down", "status"])]
         what: String,
     },
+    /// Pack the programs as container images.
+    Image {
+        /// The source tree.
+        #[arg(long)]
+        workspace: PathBuf,
+        /// The static programs.
+        #[arg(long)]
+        binaries: PathBuf,
+        /// Cargo's unit graph of the programs.
+        #[arg(long)]
+        units: PathBuf,
+        /// Cargo's unit graph of the eBPF program.
+        #[arg(long)]
+        ebpf_units: PathBuf,
+        /// The folder of the archives.
+        #[arg(long)]
+        into: PathBuf,
+    },
     /// Boot a machine and open a shell.
     Vm {
         /// The kernel's release line.
@@ -62,9 +85,16 @@ enum Command {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    if let Command::Relay { address } = &command {
-        relay::run(address)?;
-        return Ok(ExitCode::SUCCESS);
+    match &command {
+        Command::Relay { address } => {
+            relay::run(address)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Image { workspace, binaries, units, ebpf_units, into } => {
+            images(&Build { workspace, binaries, units, ebpf_units }, into)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Command::Cluster { what } = &command {
@@ -73,7 +103,7 @@ fn run(command: Command) -> Result<ExitCode> {
     let paths = Paths::from_environment()?;
     runtime.block_on(async {
         match command {
-            Command::Relay { .. } | Command::Cluster { .. } => Ok(ExitCode::SUCCESS),
+            Command::Relay { .. } | Command::Cluster { .. } | Command::Image { .. } => Ok(ExitCode::SUCCESS),
             Command::Demo { keep } => {
                 let holds = demo::run(&paths, keep).await?;
                 Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -91,6 +121,15 @@ fn run(command: Command) -> Result<ExitCode> {
             }
         }
     })
+}
+
+fn images(build: &Build, into: &Path) -> Result<()> {
+    for Made { name, archive, file, sbom, confirmed } in product::ship(build, into)? {
+        println!("{name} ({}): {}", archive.architecture.name(), archive.digest);
+        println!("    {} ({:.1} MiB)", file.display(), archive.layer_bytes as f64 / f64::from(1 << 20));
+        println!("    {} (the program itself names {confirmed} packages, all of them in it)", sbom.display());
+    }
+    Ok(())
 }
 
 /// Who asked says what failed. While a server starts, its client would log each attempt.

@@ -17,7 +17,11 @@ use std::{
 
 use anyhow::Result;
 
-pub use self::{deny::binary as cargo_deny, kubectl::binary as kubectl, rust::bpf_linker_dir};
+pub use self::{
+    deny::binary as cargo_deny,
+    kubectl::binary as kubectl,
+    rust::{BPF_TOOLCHAIN, bpf_linker_dir},
+};
 use crate::cache;
 
 /// A package, and a file of it whose presence shows that it is installed.
@@ -71,6 +75,25 @@ const BPF_PACKAGES: &[Package] = &[
     },
 ];
 
+/// What compiles and links for 64-bit Arm, and runs what was built.
+const ARM64_PACKAGES: &[Package] = &[
+    Package {
+        name: "gcc-aarch64-linux-gnu",
+        evidence: Evidence::Program("aarch64-linux-gnu-gcc"),
+        why: "the parts in C, and linking",
+    },
+    Package {
+        name: "libc6-dev-arm64-cross",
+        evidence: Evidence::File(&["/usr/aarch64-linux-gnu/lib/libc.a"]),
+        why: "a static C library",
+    },
+    Package {
+        name: "qemu-user-static",
+        evidence: Evidence::Program("qemu-aarch64-static"),
+        why: "running what was built",
+    },
+];
+
 impl Package {
     fn is_there(&self) -> bool {
         match self.evidence {
@@ -102,6 +125,11 @@ pub fn for_build(root: &Path) -> Result<()> {
     packages(root, BPF_PACKAGES)?;
     rust::bpf_toolchain()?;
     rust::bpf_linker(root)
+}
+
+/// What building for 64-bit Arm needs beside that.
+pub fn for_arm64(root: &Path) -> Result<()> {
+    packages(root, ARM64_PACKAGES)
 }
 
 /// What the virtual machines and the demo need.

@@ -4,7 +4,9 @@
 
 mod layer;
 mod layout;
+pub mod product;
 mod program;
+pub mod sbom;
 #[cfg(test)]
 mod tests;
 
