@@ -12,12 +12,16 @@ use anyhow::{Context, Result};
 use crate::{build, lab, setup};
 
 /// Starts the cluster.
-pub fn up(root: &Path) -> Result<ExitCode> {
+pub fn up(root: &Path, nodes: u8) -> Result<ExitCode> {
     setup::for_build(root)?;
     setup::control_plane::ensure(root)?;
+    if nodes > 0 {
+        setup::for_lab(root)?;
+        setup::nodes::ensure(root)?;
+    }
     println!("build: agent, aggregator and lab, as they ship");
     build::static_release(root)?;
-    lab::finish(command(root)?.arg("up"))
+    lab::finish(command(root)?.args(["up", "--nodes", &nodes.to_string()]))
 }
 
 /// Asks the lab, which must have been built to start a cluster, and builds nothing.
@@ -31,11 +35,8 @@ pub fn ask(root: &Path, what: &str) -> Result<ExitCode> {
 
 fn command(root: &Path) -> Result<Command> {
     let mut command = lab::program(root);
-    command
-        .arg("cluster")
-        .env("WAGGLE_BINARIES", build::static_dir(root))
-        .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
-        .env("WAGGLE_STATE", state()?);
+    lab::places(root, &mut command)?;
+    command.arg("cluster").env("WAGGLE_STATE", state()?);
     Ok(command)
 }
 

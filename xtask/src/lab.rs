@@ -33,13 +33,20 @@ pub fn finish(command: &mut Command) -> Result<ExitCode> {
 
 /// Tells the lab, or a test of it, where programs, kernels and kubectl are.
 pub fn environment(root: &Path, command: &mut Command) -> Result<()> {
+    command.env("WAGGLE_KUBECTL", setup::kubectl()?);
+    places(root, command)
+}
+
+/// The same without Debian's kubectl, for what uses that of the control plane.
+pub fn places(root: &Path, command: &mut Command) -> Result<()> {
     command
         .env("WAGGLE_BINARIES", build::static_dir(root))
         .env("WAGGLE_KERNELS", setup::kernels::dir()?)
-        .env("WAGGLE_KUBECTL", setup::kubectl()?)
         .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
         .env("WAGGLE_HELM", setup::helm::program(root)?)
         .env("WAGGLE_DEFINITIONS", setup::definitions::dir()?)
+        .env("WAGGLE_NODE_PROGRAMS", setup::nodes::dir(root)?)
+        .env("WAGGLE_COREDNS", setup::nodes::dns_dir(root)?.join("coredns"))
         .env("WAGGLE_STATE", cache::state(root));
     Ok(())
 }

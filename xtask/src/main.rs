@@ -66,10 +66,20 @@ enum Command {
         #[arg(long, default_value = "amd64")]
         arch: build::Target,
     },
-    /// A real control plane on this machine with the aggregator behind it: etcd, kube-apiserver, controllers.
+    /// A real cluster on this machine with Waggle in it: etcd, kube-apiserver, controllers, and virtual machines as nodes.
     Cluster {
         /// Start it, end it, or say how it is.
         what: Cluster,
+        /// Real nodes: virtual machines with kubelet and containerd (needs root). Without any, the aggregator is a process
+        /// beside the control plane.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=10))]
+        nodes: u8,
+    },
+    /// Boot real nodes one after the other until one fails: whether the machines can be relied on.
+    Soak {
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        boots: u32,
     },
     /// Boot a node in a virtual machine and open a shell on it.
     Vm {
@@ -114,9 +124,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Image { arch } => image::run(&root, arch),
-        Command::Cluster { what: Cluster::Up } => cluster::up(&root),
-        Command::Cluster { what: Cluster::Down } => cluster::ask(&root, "down"),
-        Command::Cluster { what: Cluster::Status } => cluster::ask(&root, "status"),
+        Command::Cluster { what: Cluster::Up, nodes } => cluster::up(&root, nodes),
+        Command::Cluster { what: Cluster::Down, .. } => cluster::ask(&root, "down"),
+        Command::Cluster { what: Cluster::Status, .. } => cluster::ask(&root, "status"),
+        Command::Soak { boots } => {
+            setup::control_plane::ensure(&root)?;
+            setup::nodes::ensure(&root)?;
+            lab::run(&root, &["soak", "--boots", &boots.to_string()])
+        }
         Command::Bench { what: Bench::Api } => bench::api(&root),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
     }

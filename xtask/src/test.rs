@@ -64,11 +64,13 @@ const AT_ONCE: &str = "6";
 
 /// What the name of a test program begins with that needs a real control plane, and no virtual machine.
 const CONTROL_PLANE: [&str; 3] = ["control_plane", "hpa", "manifests"];
+/// The same of one that needs a control plane and virtual machines as its nodes.
+const REAL_NODES: &str = "real_";
 
-/// The tests that boot virtual machines, one machine at a time, and those behind a real control plane. In a quick run
-/// cargo counts them as ignored.
+/// The tests that boot virtual machines, one machine at a time, those behind a real control plane, and those on real nodes.
+/// In a quick run cargo counts them as ignored.
 fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
-    let names = ["tests in virtual machines", "tests behind a control plane"];
+    let names = ["tests in virtual machines", "tests behind a control plane", "tests on real nodes"];
     let started = Instant::now();
     let ready = test_programs(&root.join("xtask/lab/tests")).and_then(|programs| {
         if !quick {
@@ -86,6 +88,8 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
             return Vec::new();
         }
     };
+    let (nodes, programs): (Vec<String>, Vec<String>) =
+        programs.into_iter().partition(|program| program.starts_with(REAL_NODES));
     let (planes, machines): (Vec<String>, Vec<String>) = programs
         .into_iter()
         .partition(|program| CONTROL_PLANE.iter().any(|beginning| program.starts_with(beginning)));
@@ -101,7 +105,7 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
         });
         steps.run(name, Count::Tests, command)
     };
-    vec![run(names[0], &machines), run(names[1], &planes)]
+    vec![run(names[0], &machines), run(names[1], &planes), run(names[2], &nodes)]
 }
 
 /// The names of the lab's test programs, in order: a file, or a folder with a `main.rs`.

@@ -14,6 +14,7 @@ pub mod ingest_bench;
 pub mod layout;
 pub mod metrics;
 pub mod node;
+pub mod nodes;
 pub mod paths;
 pub mod relay;
 pub mod scenario;

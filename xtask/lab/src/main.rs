@@ -15,6 +15,7 @@ use waggle_lab::{
     image::product::{self, Build, Made},
     ingest_bench,
     layout::Layout,
+    nodes,
     paths::Paths,
     relay, shell,
 };
@@ -49,11 +50,19 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         nodes: usize,
     },
-    /// A control plane that stays.
+    /// Carry the connections of the listening socket at standard input to an address.
+    Forward {
+        /// Address and port.
+        address: String,
+    },
+    /// A cluster that stays.
     Cluster {
         /// What to do with it.
         #[arg(value_parser = ["up", "down", "status"])]
         what: String,
+        /// Real nodes.
+        #[arg(long, default_value_t = 0)]
+        nodes: u8,
     },
     /// Pack the programs as container images.
     Image {
@@ -72,6 +81,12 @@ enum Command {
         /// The folder of the archives.
         #[arg(long)]
         into: PathBuf,
+    },
+    /// Boot real nodes one after the other.
+    Soak {
+        /// How many.
+        #[arg(long)]
+        boots: u32,
     },
     /// Boot a machine and open a shell.
     Vm {
@@ -96,14 +111,33 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         _ => {}
     }
+    if let Command::Forward { address } = &command {
+        nodes::forward::run(address)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Cluster { what, nodes } = &command
+        && what == "up"
+        && *nodes > 0
+    {
+        nodes::lasting::up(*nodes)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Soak { boots } = command {
+        nodes::soak::run(boots)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Command::Cluster { what } = &command {
+    if let Command::Cluster { what, .. } = &command {
         return runtime.block_on(cluster(what));
     }
     let paths = Paths::from_environment()?;
     runtime.block_on(async {
         match command {
-            Command::Relay { .. } | Command::Cluster { .. } | Command::Image { .. } => Ok(ExitCode::SUCCESS),
+            Command::Relay { .. }
+            | Command::Forward { .. }
+            | Command::Soak { .. }
+            | Command::Cluster { .. }
+            | Command::Image { .. } => Ok(ExitCode::SUCCESS),
             Command::Demo { keep } => {
                 let holds = demo::run(&paths, keep).await?;
                 Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })

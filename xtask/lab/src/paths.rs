@@ -34,7 +34,7 @@ impl Paths {
     }
 }
 
-fn place(name: &str) -> Result<PathBuf> {
+pub(crate) fn place(name: &str) -> Result<PathBuf> {
     let value = env::var_os(name).with_context(|| {
         format!("{name} is not set: run cargo xtask test (or demo, bench, vm), which builds and installs what this needs")
     })?;

@@ -69,7 +69,7 @@ impl Drop for Vm {
 impl Vm {
     /// Boots a machine and waits until its first program answers.
     pub async fn boot(paths: &Paths, boot: Boot) -> Result<Self> {
-        let acceleration = acceleration(paths, &boot.kernel).await?;
+        let acceleration = acceleration(&paths.kernels, &paths.state, &boot.kernel).await?;
         let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
         let logs = paths.state.join("vm").join(&boot.label);
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
@@ -202,14 +202,14 @@ async fn watch_console(console: PathBuf, obituary: Obituary) {
     }
 }
 
-fn last_words(text: &str) -> Option<&str> {
+pub(crate) fn last_words(text: &str) -> Option<&str> {
     text.lines().find(|line| ["Kernel panic", "Oops: ", "BUG: "].iter().any(|mark| line.contains(mark)))
 }
 
 /// `kvm` where a stock kernel really boots with it, else `tcg`. A device node says little: the only proof is a boot,
 /// whose outcome is remembered.
-async fn acceleration(paths: &Paths, kernel: &str) -> Result<&'static str> {
-    let memory = paths.state.join("acceleration");
+pub(crate) async fn acceleration(kernels: &Path, state: &Path, kernel: &str) -> Result<&'static str> {
+    let memory = state.join("acceleration");
     if File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok("tcg");
     }
@@ -218,18 +218,18 @@ async fn acceleration(paths: &Paths, kernel: &str) -> Result<&'static str> {
         Ok("tcg") => return Ok("tcg"),
         _ => {}
     }
-    fs::create_dir_all(&paths.state).with_context(|| format!("cannot make {}", paths.state.display()))?;
-    let works = kvm_boots(paths, kernel).await?;
+    fs::create_dir_all(state).with_context(|| format!("cannot make {}", state.display()))?;
+    let works = kvm_boots(kernels, state, kernel).await?;
     let found = if works { "kvm" } else { "tcg" };
     fs::write(&memory, found).with_context(|| format!("cannot write {}", memory.display()))?;
     Ok(found)
 }
 
 /// Boots a kernel without any root file system: that it gets as far as to miss it is the proof.
-async fn kvm_boots(paths: &Paths, kernel: &str) -> Result<bool> {
-    let console = paths.state.join("kvm-console.log");
-    let mut command = qemu(&paths.state.join("kvm-qemu.log"), "kvm")?;
-    command.arg("-kernel").arg(paths.kernels.join(kernel).join("vmlinuz"));
+async fn kvm_boots(kernels: &Path, state: &Path, kernel: &str) -> Result<bool> {
+    let console = state.join("kvm-console.log");
+    let mut command = qemu(&state.join("kvm-qemu.log"), "kvm")?;
+    command.arg("-kernel").arg(kernels.join(kernel).join("vmlinuz"));
     command.args(["-append", "console=ttyS0 panic=-1", "-serial"]).arg(format!("file:{}", console.display()));
     let mut qemu = command.spawn().context("cannot start QEMU: run cargo xtask setup")?;
     let begun = Instant::now();

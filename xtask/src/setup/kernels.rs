@@ -29,8 +29,21 @@ const MODULES: [(&str, &str); 8] = [
     ("drivers/net", "virtio_net"),
 ];
 
-/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, and `<line>/modules`, which lists the modules in the
-/// order of loading and is written last.
+/// The release line that real nodes run.
+pub const NODE_LINE: &str = "6.12";
+/// Modules that a real node needs before those of the network card, in the order in which they are loaded: the file system and
+/// the network of containers, and the files that QEMU hands over.
+const NODE_MODULES: [(&str, &str); 6] = [
+    ("fs/overlayfs", "overlay"),
+    ("drivers/net", "veth"),
+    ("net/llc", "llc"),
+    ("net/802", "stp"),
+    ("net/bridge", "bridge"),
+    ("drivers/firmware", "qemu_fw_cfg"),
+];
+
+/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, `<line>/node-modules` of one line, and
+/// `<line>/modules`. These list modules in the order of loading and are written last.
 pub fn dir() -> Result<PathBuf> {
     Ok(cache::dir()?.join("kernels"))
 }
@@ -39,7 +52,7 @@ pub fn dir() -> Result<PathBuf> {
 pub fn ensure(root: &Path) -> Result<()> {
     let dir = dir()?;
     let missing: Vec<&str> =
-        LINES.into_iter().filter(|line| !dir.join(line).join("modules").exists()).collect();
+        LINES.into_iter().filter(|line| !dir.join(line).join(last_file(line)).exists()).collect();
     let mut opened: Option<(&str, Apt)> = None;
     for line in missing {
         let suites: &[&str] = if line == "5.10" { &["bullseye"] } else { &["bookworm", "bookworm-security"] };
@@ -52,6 +65,11 @@ pub fn ensure(root: &Path) -> Result<()> {
         opened = Some((name, apt));
     }
     Ok(())
+}
+
+/// The file that is written when everything else is there.
+fn last_file(line: &str) -> &'static str {
+    if line == NODE_LINE { "node-modules" } else { "modules" }
 }
 
 fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
@@ -82,8 +100,21 @@ fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
     if !order.ends_with("virtio_net\n") {
         bail!("{package} has no module virtio_net");
     }
+    let mut node_order = String::new();
+    if line == NODE_LINE {
+        for (folder, module) in NODE_MODULES {
+            if !module_into(root, &modules.join(folder), module, into)? {
+                bail!("{package} has no module {module}");
+            }
+            writeln!(node_order, "{module}")?;
+        }
+    }
     fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
-    fs::write(into.join("modules"), order).context("cannot write the kernel's list of modules")
+    let write = |name: &str, text: &str| {
+        fs::write(into.join(name), text).context("cannot write the kernel's list of modules")
+    };
+    write("modules", &order)?;
+    if line == NODE_LINE { write(last_file(line), &format!("{node_order}{order}")) } else { Ok(()) }
 }
 
 /// Copies a module, decompressed where it is compressed; whether the kernel has it as a module.

@@ -10,6 +10,7 @@ mod go_programs;
 pub mod helm;
 pub mod kernels;
 mod kubectl;
+pub mod nodes;
 mod rust;
 
 use std::{
@@ -114,6 +115,7 @@ pub fn all(root: &Path) -> Result<()> {
     control_plane::ensure(root)?;
     helm::ensure(root)?;
     definitions::ensure(root)?;
+    nodes::ensure(root)?;
     println!("setup: everything is there ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -14,18 +14,22 @@ use super::{
     API_SERVICES, ControlPlane, Options, Places, available,
     process::{Left, Lifetime},
 };
-use crate::central;
+use crate::{central, nodes};
 
-const LABEL: &str = "cluster";
+/// The name of the cluster's folder, and of its network.
+pub(crate) const LABEL: &str = "cluster";
 
 /// What is remembered of a cluster.
 #[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
+pub(crate) struct Remembered {
     /// In the order in which they are to be ended.
-    processes: Vec<Left>,
-    kubeconfig: PathBuf,
-    ingest: String,
-    ingest_ca: PathBuf,
+    pub processes: Vec<Left>,
+    /// Works outside of the cluster's network.
+    pub kubeconfig: PathBuf,
+    /// Where agents report to, and by which authorities they know who answers, if the aggregator is one of the processes.
+    pub agents: Option<(String, PathBuf)>,
+    /// The network namespace, if there are nodes.
+    pub network: Option<String>,
 }
 
 fn file(places: &Places) -> PathBuf {
@@ -43,8 +47,8 @@ fn read(places: &Places) -> Result<Option<Remembered>> {
     })
 }
 
-/// Starts a cluster and prints how to use it. One at a time.
-pub async fn up(places: &Places) -> Result<()> {
+/// An error if a cluster is up: there is one at a time.
+pub fn none_is_up(places: &Places) -> Result<()> {
     if let Some(known) = read(places)?
         && known.processes.iter().any(Left::runs)
     {
@@ -52,6 +56,22 @@ pub async fn up(places: &Places) -> Result<()> {
             "a cluster is up already (cargo xtask cluster status): end it first with cargo xtask cluster down"
         );
     }
+    Ok(())
+}
+
+/// Writes down what is up, or ends it.
+pub(crate) fn remember(places: &Places, remembered: &Remembered) -> Result<()> {
+    let path = file(places);
+    if let Err(error) = fs::write(&path, serde_json::to_string_pretty(remembered)?) {
+        end(remembered)?;
+        return Err(error).with_context(|| format!("cannot write {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Starts a cluster without nodes and prints how to use it.
+pub async fn up(places: &Places) -> Result<()> {
+    none_is_up(places)?;
     let options = Options { lifetime: Lifetime::Detached, ..Options::named(LABEL) };
     println!("starting etcd, kube-apiserver, kube-controller-manager");
     let plane = ControlPlane::start(places, &options).await?;
@@ -60,12 +80,9 @@ pub async fn up(places: &Places) -> Result<()> {
     plane.wait_available().await?;
     let (kubeconfig, kubectl) = (plane.kubeconfig().to_owned(), places.programs.join("kubectl"));
     let (ingest, ingest_ca) = (plane.ingest().to_string(), plane.ingest_ca());
-    let remembered = Remembered { processes: plane.leave(), kubeconfig, ingest, ingest_ca };
-    let path = file(places);
-    if let Err(error) = fs::write(&path, serde_json::to_string_pretty(&remembered)?) {
-        end(&remembered)?;
-        return Err(error).with_context(|| format!("cannot write {}", path.display()));
-    }
+    let agents = Some((ingest.clone(), ingest_ca.clone()));
+    let remembered = Remembered { processes: plane.leave(), kubeconfig, agents, network: None };
+    remember(places, &remembered)?;
     let agents = places.aggregator.with_file_name("simulated-agents");
     println!(
         "\nThe control plane is up, with waggle-aggregator behind it; it has no nodes.\n  \
@@ -76,8 +93,7 @@ pub async fn up(places: &Places) -> Result<()> {
         kubeconfig = remembered.kubeconfig.display(),
         kubectl = kubectl.display(),
         agents = agents.display(),
-        ingest = remembered.ingest,
-        ca = remembered.ingest_ca.display(),
+        ca = ingest_ca.display(),
     );
     Ok(())
 }
@@ -89,6 +105,10 @@ pub fn down(places: &Places) -> Result<()> {
         return Ok(());
     };
     end(&known)?;
+    if let Some(network) = &known.network {
+        nodes::remove_network(network)?;
+        println!("network namespace {network}: removed");
+    }
     for path in [file(places), places.state.join(LABEL)] {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.with_context(|| format!("cannot remove {}", path.display()))?;
@@ -119,10 +139,15 @@ pub async fn status(places: &Places) -> Result<bool> {
         println!("{:<24} process {:<8} {state:<10} {version}", process.name, process.pid);
     }
     println!("kubeconfig               {}", known.kubeconfig.display());
-    println!("agents report to         {}", known.ingest);
+    if let Some((ingest, _)) = &known.agents {
+        println!("agents report to         {ingest}");
+    }
     let text = fs::read_to_string(&known.kubeconfig);
     let text = text.with_context(|| format!("cannot read {}", known.kubeconfig.display()))?;
     let client = central::client(&text).await?;
+    if known.network.is_some() {
+        well &= nodes::lasting::status(&client, &places.state.join(LABEL)).await?;
+    }
     for name in API_SERVICES {
         let (holds, message) = match available(&client, name).await {
             Ok(answer) => answer,
@@ -138,7 +163,9 @@ pub async fn status(places: &Places) -> Result<bool> {
 async fn version(places: &Places, name: &str) -> String {
     let program = match name {
         "waggle-aggregator" => places.aggregator.clone(),
-        name => places.programs.join(name),
+        name if places.programs.join(name).is_file() => places.programs.join(name),
+        // A machine, the cluster's DNS, the way in: their versions are those that setup named.
+        _ => return String::new(),
     };
     match first_line(&program).await {
         Ok(line) => line,

@@ -1,6 +1,7 @@
-//! A real control plane on loopback: etcd, kube-apiserver and kube-controller-manager as processes, with Waggle's objects
-//! applied and the aggregator as it ships behind the aggregation layer. There is no kubelet: nodes and pods are objects
-//! that a test makes.
+//! A real control plane: etcd, kube-apiserver and kube-controller-manager as processes. On loopback it has Waggle's objects
+//! applied and the aggregator as it ships behind the aggregation layer; there is no kubelet: nodes and pods are objects
+//! that a test makes. With real nodes ([`crate::nodes`]) it has a scheduler, and nothing of Waggle: that is installed as
+//! anywhere else.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -25,7 +26,7 @@ pub mod servers;
 
 use std::{
     env, fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
@@ -43,7 +44,7 @@ use tokio::{
 use self::{
     pki::Pki,
     process::{Left, Lifetime, Process},
-    servers::Addresses,
+    servers::{Addresses, Surroundings},
 };
 use crate::central::{self, NAMESPACE};
 
@@ -87,6 +88,10 @@ pub struct Options {
     pub label: String,
     /// With what its processes end.
     pub lifetime: Lifetime,
+    /// What is around it.
+    pub surroundings: Surroundings,
+    /// Where kube-apiserver listens: the first is the one that it says; none is a free port of loopback.
+    pub api_server: Vec<SocketAddr>,
     /// More flags of kube-controller-manager, such as `--horizontal-pod-autoscaler-sync-period=1s`.
     pub controller_flags: Vec<String>,
     /// More flags of kube-apiserver.
@@ -99,6 +104,8 @@ impl Options {
         Self {
             label: label.to_owned(),
             lifetime: Lifetime::Tied,
+            surroundings: Surroundings::Loopback,
+            api_server: Vec::new(),
             controller_flags: Vec::new(),
             api_server_flags: Vec::new(),
         }
@@ -121,55 +128,79 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts the processes, and applies Waggle's objects with the aggregator's port. Nobody serves
+    /// Starts the processes. On loopback it applies Waggle's objects with the aggregator's port, too; nobody serves
     /// metrics.k8s.io yet: see [`ControlPlane::start_aggregator`].
     pub async fn start(places: &Places, options: &Options) -> Result<Self> {
         let folder = places.state.join(&options.label);
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
-        let pki = Pki::create(folder.join("pki"))?;
+        let own: Vec<IpAddr> = options.api_server.iter().map(SocketAddr::ip).collect();
+        let pki = Pki::create(folder.join("pki"), &own)?;
         let addresses = Addresses {
             etcd: central::free_address()?,
             etcd_peers: central::free_address()?,
-            api_server: central::free_address()?,
+            api_server: options.api_server.first().copied().map_or_else(central::free_address, Ok)?,
             controllers: central::free_address()?,
+            scheduler: central::free_address()?,
         };
-        let server = addresses.api_server;
-        let kubeconfig = pki.user(server, "admin", &["system:masters"])?;
-        let controllers = pki.user(server, "system:kube-controller-manager", &[])?;
-        let start = |name: &'static str, flags: Vec<String>| {
-            Process::start(name, &places.programs.join(name), &flags, &folder, options.lifetime)
-        };
-        let mut etcd = start("etcd", servers::etcd(&addresses, &folder.join("etcd").display().to_string()))?;
-        etcd.listens(addresses.etcd, START).await?;
-        let mut flags = servers::api_server(&addresses, &pki);
-        flags.extend(options.api_server_flags.iter().cloned());
-        let api_server = start("kube-apiserver", flags)?;
-        let aggregator = aggregator::Place::choose()?;
+        let kubeconfig = pki.user(addresses.api_server, "admin", &["system:masters"])?;
         let mut plane = Self {
-            folder: folder.clone(),
+            folder,
             places: places.clone(),
             lifetime: options.lifetime,
             pki,
             addresses,
             kubeconfig,
-            aggregator,
+            aggregator: aggregator::Place::choose()?,
             running: Mutex::new(None),
-            servers: vec![api_server, etcd],
+            servers: Vec::new(),
         };
-        plane.wait_ready().await?;
-        let mut flags =
-            servers::controller_manager(&plane.addresses, &plane.pki, &controllers.display().to_string());
-        flags.extend(options.controller_flags.iter().cloned());
-        plane.servers.insert(0, start("kube-controller-manager", flags)?);
-        registration::write(&folder.join("manifests"), plane.aggregator.api.port())?;
-        plane.apply_manifests().await?;
-        for process in &mut plane.servers {
-            process.check()?;
+        plane.start_servers(options).await?;
+        if options.surroundings == Surroundings::Loopback {
+            registration::write(&plane.folder.join("manifests"), plane.aggregator.api.port())?;
+            plane.apply_manifests().await?;
         }
+        plane.check()?;
         plane.listen_controllers().await?;
         Ok(plane)
+    }
+
+    async fn start_servers(&mut self, options: &Options) -> Result<()> {
+        let (addresses, surroundings) = (self.addresses, options.surroundings);
+        let data = self.folder.join("etcd").display().to_string();
+        self.start_server("etcd", &servers::etcd(&addresses, &data))?;
+        if let Some(etcd) = self.servers.first_mut() {
+            etcd.listens(addresses.etcd, START).await?;
+        }
+        let mut flags = servers::api_server(&addresses, &self.pki, surroundings);
+        flags.extend(options.api_server_flags.iter().cloned());
+        self.start_server("kube-apiserver", &flags)?;
+        self.wait_ready().await?;
+        let user = |name| -> Result<String> {
+            Ok(self.pki.user(addresses.api_server, name, &[])?.display().to_string())
+        };
+        let (controllers, scheduler) =
+            (user("system:kube-controller-manager")?, user("system:kube-scheduler")?);
+        if surroundings == Surroundings::Nodes {
+            self.start_server("kube-scheduler", &servers::scheduler(&addresses, &scheduler))?;
+        }
+        let mut flags = servers::controller_manager(&addresses, &self.pki, &controllers, surroundings);
+        flags.extend(options.controller_flags.iter().cloned());
+        self.start_server("kube-controller-manager", &flags)
+    }
+
+    /// Starts a server that is ended before those that run.
+    fn start_server(&mut self, name: &str, flags: &[String]) -> Result<()> {
+        let program = self.places.programs.join(name);
+        let process = Process::start(name, &program, flags, &self.folder, self.lifetime)?;
+        self.servers.insert(0, process);
+        Ok(())
+    }
+
+    /// An error with its last words, if a server has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.servers.iter_mut().try_for_each(Process::check)
     }
 
     async fn listen_controllers(&mut self) -> Result<()> {
@@ -189,9 +220,7 @@ impl ControlPlane {
             if answer.is_ok() {
                 return Ok(());
             }
-            for process in &mut self.servers {
-                process.check()?;
-            }
+            self.check()?;
             if begun.elapsed() > START {
                 bail!("kube-apiserver is not ready: {answer:?}, see {}", self.folder.display());
             }
@@ -219,9 +248,19 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
+    /// The authorities, and files signed by them.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
     /// Makes a user with a client certificate, in at most two groups; its kubeconfig.
     pub fn user(&self, name: &str, groups: &[&str]) -> Result<PathBuf> {
         self.pki.user(self.addresses.api_server, name, groups)
+    }
+
+    /// The same for whoever reaches kube-apiserver at another address.
+    pub fn user_at(&self, server: SocketAddr, name: &str, groups: &[&str]) -> Result<PathBuf> {
+        self.pki.user(server, name, groups)
     }
 
     /// An administrator's client. It belongs to the runtime that it was made in.

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -17,6 +17,8 @@ use waggle_stand_in::{Authority, Identity};
 
 /// The front proxy's name: the only one that aggregated servers shall believe.
 pub const FRONT_PROXY: &str = "front-proxy-client";
+/// Who kube-apiserver is to kubelets.
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 
 /// Authorities and files of one control plane.
 #[derive(Debug)]
@@ -26,8 +28,8 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Makes everything and writes what the processes read.
-    pub fn create(folder: PathBuf) -> Result<Self> {
+    /// Makes everything and writes what the processes read. The API server listens at these addresses beside loopback.
+    pub fn create(folder: PathBuf, addresses: &[IpAddr]) -> Result<Self> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let cluster = Authority::new("waggle-lab-ca")?;
         let front_proxy = Authority::new("waggle-lab-front-proxy-ca")?;
@@ -36,7 +38,9 @@ impl Pki {
         pki.write("front-proxy-ca.crt", front_proxy.pem())?;
         pki.pair("front-proxy-client", &front_proxy.client::<&str>(FRONT_PROXY, &[])?)?;
         let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-        pki.pair("apiserver", &pki.cluster.serving(&names)?)?;
+        let names = names.map(str::to_owned).into_iter().chain(addresses.iter().map(IpAddr::to_string));
+        pki.pair("apiserver", &pki.cluster.serving(&names.collect::<Vec<_>>())?)?;
+        pki.pair(KUBELET_CLIENT, &pki.cluster.client(KUBELET_CLIENT, &["system:masters"])?)?;
         let tokens = KeyPair::generate().context("cannot make the key that signs tokens")?;
         pki.write("sa.key", &tokens.serialize_pem())?;
         pki.write("sa.pub", &tokens.public_key_pem())?;
@@ -56,6 +60,11 @@ impl Pki {
             "client-key-data": STANDARD.encode(&identity.key_pem),
         });
         self.kubeconfig(server, user, &credentials)
+    }
+
+    /// A serving certificate for these names and addresses.
+    pub fn serving(&self, names: &[&str]) -> Result<Identity> {
+        self.cluster.serving(names).with_context(|| format!("cannot make a certificate for {names:?}"))
     }
 
     /// Writes the kubeconfig of a user with a token.

@@ -34,7 +34,7 @@ pub enum Lifetime {
 /// is nothing worth saving.
 #[derive(Debug)]
 pub struct Process {
-    name: &'static str,
+    name: String,
     child: Option<Child>,
     log: PathBuf,
 }
@@ -54,13 +54,26 @@ static LAUNCHER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
 });
 
 impl Process {
-    /// Starts a program; its output is appended to `<folder>/<name>.log`.
+    /// Starts a program; its output is appended to `<folder>/<name>.log`. It is in the network namespace of the thread that
+    /// starts the first one.
     pub fn start(
-        name: &'static str,
+        name: &str,
         program: &Path,
         flags: &[String],
         folder: &Path,
         lifetime: Lifetime,
+    ) -> Result<Self> {
+        Self::start_with(name, program, flags, folder, lifetime, Stdio::null())
+    }
+
+    /// The same, with something at its standard input.
+    pub fn start_with(
+        name: &str,
+        program: &Path,
+        flags: &[String],
+        folder: &Path,
+        lifetime: Lifetime,
+        input: Stdio,
     ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log);
@@ -79,12 +92,12 @@ impl Process {
                 command
             }
         };
-        command.args(flags).current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(errors);
+        command.args(flags).current_dir(folder).stdin(input).stdout(output).stderr(errors);
         let (answer, answered) = mpsc::sync_channel(1);
         LAUNCHER.send((command, answer)).ok().context("the thread that starts processes is gone")?;
         let child = answered.recv().context("the thread that starts processes is gone")?;
         let child = child.with_context(|| format!("cannot start {} ({name})", program.display()))?;
-        Ok(Self { name, child: Some(child), log })
+        Ok(Self { name: name.to_owned(), child: Some(child), log })
     }
 
     /// Its process id.
@@ -93,8 +106,8 @@ impl Process {
     }
 
     /// What it is.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its log file.
@@ -137,7 +150,7 @@ impl Process {
     /// Leaves it running when this program ends.
     pub fn leave(mut self) -> Option<Left> {
         let pid = self.child.take()?.id();
-        Some(Left { name: self.name.to_owned(), pid, started: start_time(pid)? })
+        Some(Left { name: self.name.clone(), pid, started: start_time(pid)? })
     }
 }
 

@@ -1,11 +1,19 @@
-//! The command lines of a control plane as kubeadm would start it, without what loopback and one machine make needless.
-//! Pure.
+//! The command lines of a control plane as kubeadm would start it, without what one machine makes needless. Pure.
 
 use std::net::SocketAddr;
 
-use super::pki::{FRONT_PROXY, Pki};
+use super::pki::{FRONT_PROXY, KUBELET_CLIENT, Pki};
 
-/// The controllers that run. Not among them is the one for node lifecycle, which evicts pods of nodes that send no
+/// What is around a control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surroundings {
+    /// Loopback alone: nodes and pods are objects that a test makes.
+    Loopback,
+    /// A network with real nodes on it: kubelets, a scheduler, and all controllers.
+    Nodes,
+}
+
+/// The controllers that run on loopback. Not among them is the one for node lifecycle, which evicts pods of nodes that send no
 /// heartbeats: nodes and their pods are objects without a kubelet here.
 pub const CONTROLLERS: [&str; 9] = [
     "clusterrole-aggregation-controller",
@@ -19,7 +27,7 @@ pub const CONTROLLERS: [&str; 9] = [
     "serviceaccount-token-controller",
 ];
 
-/// Where the processes listen, all on loopback.
+/// Where the processes listen: on loopback, but for kube-apiserver if there are nodes.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     /// etcd's clients, without TLS.
@@ -30,6 +38,8 @@ pub struct Addresses {
     pub api_server: SocketAddr,
     /// kube-controller-manager's health and metrics.
     pub controllers: SocketAddr,
+    /// The same of kube-scheduler, if there are nodes.
+    pub scheduler: SocketAddr,
 }
 
 /// etcd in a folder of its own. Without fsync: what is lost with the machine is a test.
@@ -50,14 +60,30 @@ pub fn etcd(addresses: &Addresses, data: &str) -> Vec<String> {
 }
 
 /// kube-apiserver with the aggregation flags of kubeadm.
-pub fn api_server(addresses: &Addresses, pki: &Pki) -> Vec<String> {
+pub fn api_server(addresses: &Addresses, pki: &Pki, surroundings: Surroundings) -> Vec<String> {
     let file = |name: &str| pki.file(name).display().to_string();
-    [
+    let mut flags: Vec<String> = match surroundings {
+        Surroundings::Loopback => [
+            "--bind-address=127.0.0.1".to_owned(),
+            // It would write this loopback address into an EndpointSlice, which refuses it.
+            "--endpoint-reconciler-type=none".to_owned(),
+        ]
+        .into(),
+        Surroundings::Nodes => [
+            // Two addresses are its own: that of the machine, and the first one of the Services.
+            "--bind-address=0.0.0.0".to_owned(),
+            // There is no kube-proxy: pods behind a Service are called by their own addresses.
+            "--enable-aggregator-routing=true".to_owned(),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            format!("--kubelet-certificate-authority={}", file("ca.crt")),
+            format!("--kubelet-client-certificate={}", file(&format!("{KUBELET_CLIENT}.crt"))),
+            format!("--kubelet-client-key={}", file(&format!("{KUBELET_CLIENT}.key"))),
+        ]
+        .into(),
+    };
+    flags.extend([
         format!("--etcd-servers=http://{}", addresses.etcd),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
-        // It would write this loopback address into an EndpointSlice, which refuses it.
-        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--advertise-address={}", addresses.api_server.ip()),
         format!("--secure-port={}", addresses.api_server.port()),
         format!("--tls-cert-file={}", file("apiserver.crt")),
         format!("--tls-private-key-file={}", file("apiserver.key")),
@@ -76,24 +102,46 @@ pub fn api_server(addresses: &Addresses, pki: &Pki) -> Vec<String> {
         "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
         format!("--proxy-client-cert-file={}", file("front-proxy-client.crt")),
         format!("--proxy-client-key-file={}", file("front-proxy-client.key")),
-    ]
-    .into()
+    ]);
+    flags
 }
 
-/// kube-controller-manager with these controllers, each with its own account.
-pub fn controller_manager(addresses: &Addresses, pki: &Pki, kubeconfig: &str) -> Vec<String> {
+/// kube-controller-manager, each controller with its own account: all of them if there are nodes.
+pub fn controller_manager(
+    addresses: &Addresses,
+    pki: &Pki,
+    kubeconfig: &str,
+    surroundings: Surroundings,
+) -> Vec<String> {
     let file = |name: &str| pki.file(name).display().to_string();
+    let controllers = match surroundings {
+        Surroundings::Loopback => CONTROLLERS.join(","),
+        Surroundings::Nodes => "*".to_owned(),
+    };
     [
         format!("--kubeconfig={kubeconfig}"),
         format!("--authentication-kubeconfig={kubeconfig}"),
         format!("--authorization-kubeconfig={kubeconfig}"),
-        format!("--controllers={}", CONTROLLERS.join(",")),
+        format!("--controllers={controllers}"),
         "--use-service-account-credentials".to_owned(),
         format!("--service-account-private-key-file={}", file("sa.key")),
         format!("--root-ca-file={}", file("ca.crt")),
         "--leader-elect=false".to_owned(),
         "--bind-address=127.0.0.1".to_owned(),
         format!("--secure-port={}", addresses.controllers.port()),
+    ]
+    .into()
+}
+
+/// kube-scheduler.
+pub fn scheduler(addresses: &Addresses, kubeconfig: &str) -> Vec<String> {
+    [
+        format!("--kubeconfig={kubeconfig}"),
+        format!("--authentication-kubeconfig={kubeconfig}"),
+        format!("--authorization-kubeconfig={kubeconfig}"),
+        "--leader-elect=false".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={}", addresses.scheduler.port()),
     ]
     .into()
 }

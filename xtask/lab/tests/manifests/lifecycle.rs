@@ -22,7 +22,12 @@ async fn authority(plane: &ControlPlane) -> [Value; 4] {
     let bundle = async |name: &str| {
         object(format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await["spec"]["caBundle"].take()
     };
-    [data("secrets").await, data("configmaps").await, bundle(API_SERVICES[0]).await, bundle(API_SERVICES[1]).await]
+    [
+        data("secrets").await,
+        data("configmaps").await,
+        bundle(API_SERVICES[0]).await,
+        bundle(API_SERVICES[1]).await,
+    ]
 }
 
 /// Waits until the aggregator has written all four.
@@ -43,7 +48,9 @@ async fn ours(plane: &ControlPlane) -> Vec<String> {
     let keys = plane.etcd_keys().await.unwrap();
     // The definition of the group in every API server's own bookkeeping is not there: metrics.k8s.io is no stored group.
     keys.into_iter()
-        .filter(|key| ["waggle", "metrics.k8s.io", "aggregated-metrics"].iter().any(|part| key.contains(part)))
+        .filter(|key| {
+            ["waggle", "metrics.k8s.io", "aggregated-metrics"].iter().any(|part| key.contains(part))
+        })
         .collect()
 }
 

@@ -1,0 +1,82 @@
+//! What `kubectl top` shows of pods whose use is known.
+
+use std::collections::BTreeMap;
+
+use waggle_lab::nodes::{RealCluster, name};
+
+use super::{loads, world::inside};
+
+/// Namespace, pod and container to millicores and MiB, as `kubectl top pods -A --containers` shows them.
+type Shown = BTreeMap<(String, String, String), (f64, f64)>;
+
+async fn shown(cluster: &RealCluster) -> Shown {
+    let text = cluster.plane.kubectl(&["top", "pods", "-A", "--containers", "--no-headers"]).await.unwrap();
+    println!("{text}");
+    let number = |text: &str, unit: &str| text.strip_suffix(unit).unwrap().parse::<f64>().unwrap();
+    text.lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [namespace, pod, container, cpu, memory] = words[..] else { panic!("an odd line: {line}") };
+            let key = (namespace.to_owned(), pod.to_owned(), container.to_owned());
+            (key, (number(cpu, "m"), number(memory, "Mi")))
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs a virtual machine and root: cargo xtask test"]
+fn kubectl_top_shows_the_known_loads() {
+    inside(async |cluster| {
+        let shown = shown(cluster).await;
+        let mut compared = 0;
+        for known in loads::known() {
+            let key = ("default".to_owned(), known.pod.to_owned(), known.container.to_owned());
+            let (cpu, memory) = *shown.get(&key).unwrap_or_else(|| panic!("{key:?} is not shown"));
+            if let Some(limit) = known.millicores.map(f64::from) {
+                assert!((cpu / limit - 1.0).abs() <= 0.1, "{key:?}: {cpu} m under a limit of {limit} m");
+                compared += 1;
+            }
+            if let Some(held) = known.mebibytes.map(f64::from) {
+                assert!((memory / held - 1.0).abs() <= 0.05, "{key:?}: {memory} MiB, holds {held} MiB");
+                compared += 1;
+            }
+        }
+        assert!(compared >= 6, "only {compared} values are known");
+    });
+}
+
+#[test]
+#[ignore = "needs a virtual machine and root: cargo xtask test"]
+fn static_pods_and_pods_of_several_containers_have_their_right_names() {
+    inside(async |cluster| {
+        let shown = shown(cluster).await;
+        let fixed = format!("{}-{}", loads::STATIC_POD, name(0));
+        let (_, memory) = shown[&(loads::STATIC_NAMESPACE.to_owned(), fixed, "hold".to_owned())];
+        assert!((memory / 32.0 - 1.0).abs() <= 0.05, "the static pod holds 32 MiB, {memory} MiB are shown");
+        let pair: Vec<&str> = shown
+            .keys()
+            .filter(|(namespace, pod, _)| namespace == "default" && pod == "pair")
+            .map(|(_, _, container)| container.as_str())
+            .collect();
+        assert_eq!(pair, ["hold", "sidecar"]);
+        let (cpu, _) = shown[&("default".to_owned(), "pair".to_owned(), "sidecar".to_owned())];
+        assert!(cpu <= 2.0, "a container that sleeps uses {cpu} m");
+    });
+}
+
+#[test]
+#[ignore = "needs a virtual machine and root: cargo xtask test"]
+fn kubectl_top_shows_the_node() {
+    inside(async |cluster| {
+        let text = cluster.plane.kubectl(&["top", "nodes", "--no-headers"]).await.unwrap();
+        println!("{text}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(words.len(), 5, "{text}");
+        assert_eq!(words[0], name(0));
+        let cpu: f64 = words[1].strip_suffix('m').unwrap().parse().unwrap();
+        let memory: f64 = words[3].strip_suffix("Mi").unwrap().parse().unwrap();
+        // More than its burners together, and not more than its one processor; more than what its pods hold.
+        assert!((600.0..1020.0).contains(&cpu), "{text}");
+        assert!((344.0..2048.0).contains(&memory), "{text}");
+    });
+}

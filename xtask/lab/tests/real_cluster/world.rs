@@ -1,0 +1,90 @@
+//! The cluster that all tests here share. It ends with this program.
+
+use std::{sync::LazyLock, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
+use serde_json::Value;
+use tokio::{runtime::Runtime, time::sleep};
+use waggle_lab::nodes::{Network, Options, Places, RealCluster, product};
+
+use super::loads;
+
+const LABEL: &str = "real-cluster";
+/// From the objects to running containers: images are there, the machine is slow.
+const PODS_RUN: Duration = Duration::from_mins(3);
+/// The window of what is served.
+const WINDOW: Duration = Duration::from_secs(15);
+
+struct World {
+    runtime: Runtime,
+    network: Network,
+    cluster: Mutex<RealCluster>,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let network = Network::create("waggle-test", 1).unwrap();
+    network.enter().unwrap();
+    // This thread is in it: it stays until the last process in it has ended, and leaves nothing.
+    network.forget_name().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let cluster = Mutex::new(runtime.block_on(start()));
+    World { runtime, network, cluster }
+});
+
+async fn start() -> RealCluster {
+    let places = Places::from_environment().unwrap();
+    let images = product::images(&places, &places.state.join("node-images")).unwrap();
+    let static_pods = vec![loads::static_pod()];
+    let options = Options { images, static_pods, ..Options::named(LABEL) };
+    let mut cluster = RealCluster::start(&places, &options).await.unwrap();
+    let say = |cluster: &RealCluster, what: &str| println!("{what}: {:.1?}", cluster.age());
+    say(&cluster, "everything is started");
+    cluster.wait_nodes_ready().await.unwrap();
+    say(&cluster, "the node is Ready");
+    cluster
+        .wait("pods may be made", PODS_RUN, async |plane| {
+            // The account is made by a controller, and admission wants it.
+            Ok(plane.get("/api/v1/namespaces/default/serviceaccounts/default").await.is_ok())
+        })
+        .await
+        .unwrap();
+    cluster.plane.apply(&loads::pods()).await.unwrap();
+    product::install(&mut cluster).await.unwrap();
+    say(&cluster, "Waggle is installed");
+    cluster
+        .wait("every pod runs", PODS_RUN, async |plane| {
+            let pods = plane.get("/api/v1/pods").await?;
+            let pods = pods["items"].as_array().cloned().unwrap_or_default();
+            let wanted = loads::pods().len() + 1 + 2;
+            Ok(pods.len() >= wanted && pods.iter().all(|pod| pod["status"]["phase"] == "Running"))
+        })
+        .await
+        .unwrap();
+    say(&cluster, "every pod runs");
+    product::wait_served(&mut cluster).await.unwrap();
+    say(&cluster, "kubectl top nodes answers");
+    // Every window begins after the last start, which is no part of any load.
+    sleep(2 * WINDOW).await;
+    cluster
+}
+
+/// Runs a test in the shared cluster, in its network.
+pub fn inside(test: impl AsyncFnOnce(&mut RealCluster)) {
+    let World { runtime, network, cluster } = &*WORLD;
+    network.enter().unwrap();
+    let mut cluster: MutexGuard<'_, RealCluster> = cluster.lock();
+    runtime.block_on(async {
+        cluster.check().unwrap();
+        test(&mut cluster).await;
+        cluster.check().unwrap();
+    });
+}
+
+/// The names of the pods of a namespace whose names begin so.
+pub async fn pods_named(cluster: &RealCluster, namespace: &str, beginning: &str) -> Vec<Value> {
+    let list = cluster.plane.get(&format!("/api/v1/namespaces/{namespace}/pods")).await.unwrap();
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    let named =
+        |pod: &Value| pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(beginning));
+    items.into_iter().filter(named).collect()
+}
