@@ -48,9 +48,9 @@ async fn start() -> RealCluster {
         })
         .await
         .unwrap();
-    cluster.plane.apply(&loads::pods()).await.unwrap();
     product::install(&mut cluster).await.unwrap();
     say(&cluster, "Waggle is installed");
+    cluster.plane.apply(&loads::pods()).await.unwrap();
     cluster
         .wait("every pod runs", PODS_RUN, async |plane| {
             let pods = plane.get("/api/v1/pods").await?;
