@@ -5,6 +5,8 @@ mod apt;
 pub mod control_plane;
 mod deny;
 mod go;
+mod go_programs;
+pub mod helm;
 pub mod kernels;
 mod kubectl;
 mod rust;
@@ -86,6 +88,7 @@ pub fn all(root: &Path) -> Result<()> {
     for_quick(root)?;
     for_lab(root)?;
     control_plane::ensure(root)?;
+    helm::ensure(root)?;
     println!("setup: everything is there ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(())
 }
