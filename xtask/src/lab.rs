@@ -39,6 +39,7 @@ pub fn environment(root: &Path, command: &mut Command) -> Result<()> {
         .env("WAGGLE_KUBECTL", setup::kubectl()?)
         .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
         .env("WAGGLE_HELM", setup::helm::program(root)?)
+        .env("WAGGLE_DEFINITIONS", setup::definitions::dir()?)
         .env("WAGGLE_STATE", cache::state(root));
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod apt;
 pub mod control_plane;
+pub mod definitions;
 mod deny;
 mod go;
 mod go_programs;
@@ -89,6 +90,7 @@ pub fn all(root: &Path) -> Result<()> {
     for_lab(root)?;
     control_plane::ensure(root)?;
     helm::ensure(root)?;
+    definitions::ensure(root)?;
     println!("setup: everything is there ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(())
 }
