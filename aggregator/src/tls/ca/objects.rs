@@ -186,7 +186,8 @@ impl Objects {
         let object = call("get", || cluster_wide(name), self.api_services.get(name)).await?;
         let spec = object.spec.unwrap_or_default();
         let points_here = spec.service.is_some_and(|service| {
-            service.namespace.as_ref() == Some(&self.namespace) && service.name.as_ref() == Some(&self.service)
+            service.namespace.as_ref() == Some(&self.namespace)
+                && service.name.as_ref() == Some(&self.service)
         });
         if !points_here {
             let ours = format!("{}/{}", self.namespace, self.service);

@@ -56,14 +56,14 @@ async fn judged(plane: &ControlPlane, what: &str, yaml: &str) -> usize {
 #[ignore = "needs a real control plane: cargo xtask test"]
 fn every_kustomization_is_taken() {
     behind(async |plane| {
-        for (overlay, count) in [("default", 22), ("ha", 23), ("cert-manager", 21), ("dev", 22)] {
+        for (overlay, count) in
+            [("default", 22), ("ha", 23), ("cert-manager", 21), ("dev", 22), ("beside-metrics-server", 19)]
+        {
             let yaml = kustomize(&format!("deploy/overlays/{overlay}"));
             assert_eq!(judged(plane, overlay, &yaml).await, count, "{overlay}");
         }
-        let all = kustomize_with(
-            "deploy/overlays/default",
-            &["deploy/components/prometheus", "deploy/dashboards"],
-        );
+        let all =
+            kustomize_with("deploy/overlays/default", &["deploy/components/prometheus", "deploy/dashboards"]);
         assert_eq!(judged(plane, "components", &all).await, 27);
     });
 }
@@ -124,9 +124,7 @@ fn pod_of(objects: &Objects, workload: &str) -> Value {
 
 /// Makes a namespace that enforces a level, with both service accounts.
 async fn namespace(plane: &ControlPlane, level: &str) {
-    let account = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": level, "name": name}})
-    };
+    let account = |name: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": level, "name": name}});
     let label = json!({"pod-security.kubernetes.io/enforce": level});
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": level, "labels": label}});

@@ -70,8 +70,20 @@ fn effects() -> Vec<Effect> {
             ],
         ),
     ] {
-        let [repository, tag, image_digest, cpu, memory, limit, priority, nodes, tolerations, pods, notes, more] =
-            labels;
+        let [
+            repository,
+            tag,
+            image_digest,
+            cpu,
+            memory,
+            limit,
+            priority,
+            nodes,
+            tolerations,
+            pods,
+            notes,
+            more,
+        ] = labels;
         let name = format!("waggle.local/waggle-{component}");
         let registry = format!("registry.example:5000/{component}");
         add(repository, json!(registry), object, &inside("image"), json!(format!("{registry}:0.1.0")));
@@ -119,7 +131,13 @@ fn effects() -> Vec<Effect> {
     add("aggregator.replicas", json!(3), AGGREGATOR, "/spec/replicas", json!(3));
     let budget = "PodDisruptionBudget waggle-system/waggle-aggregator";
     add("aggregator.replicas", json!(2), budget, "/spec/minAvailable", json!(1));
-    add("agent.cgroupRoot", json!("/sys/fs/x"), AGENT, &of_pod("volumes/0/hostPath/path"), json!("/sys/fs/x"));
+    add(
+        "agent.cgroupRoot",
+        json!("/sys/fs/x"),
+        AGENT,
+        &of_pod("volumes/0/hostPath/path"),
+        json!("/sys/fs/x"),
+    );
     let life = of_pod("volumes/2/projected/sources/0/serviceAccountToken/expirationSeconds");
     add("agent.tokenExpirationSeconds", json!(600), AGENT, &life, json!(600));
     let unavailable = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
@@ -128,6 +146,8 @@ fn effects() -> Vec<Effect> {
     add("agent.seLinuxOptions", linux.clone(), AGENT, &inside("securityContext/seLinuxOptions"), linux);
     let policy = "NetworkPolicy waggle-system/waggle-agent";
     add("networkPolicy.enabled", json!(false), policy, "", Value::Null);
+    let registration = "APIService v1.metrics.k8s.io";
+    add("apiServices.create", json!(false), registration, "", Value::Null);
     let monitor = "ServiceMonitor waggle-system/waggle-aggregator";
     add("prometheus.monitors", json!(true), monitor, "/spec/endpoints/0/scheme", json!("https"));
     let rule = "PrometheusRule waggle-system/waggle";
@@ -220,8 +240,10 @@ fn each_value_does_what_it_says() {
         values.retain(|(other, _)| *other != path);
         // A dot within a key is escaped: helm separates keys by dots.
         values.push((path, value));
-        let escaped: Vec<(String, Value)> =
-            values.iter().map(|(path, value)| (path.replace("kubernetes.io", "kubernetes\\.io"), value.clone())).collect();
+        let escaped: Vec<(String, Value)> = values
+            .iter()
+            .map(|(path, value)| (path.replace("kubernetes.io", "kubernetes\\.io"), value.clone()))
+            .collect();
         let escaped: Vec<(&str, Value)> =
             escaped.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
         let seen = look(&chart(&escaped).unwrap()).unwrap_or_default();
@@ -260,7 +282,9 @@ fn the_schema_knows_each_value_and_says_what_it_is() {
 
 /// How many keys there are below, each with its entry in the schema. Maps of the user's own keys have no entries.
 fn described(schema: &Value, values: &Value, at: &str) -> usize {
-    let (Some(known), Some(values)) = (schema["properties"].as_object(), values.as_object()) else { return 0 };
+    let (Some(known), Some(values)) = (schema["properties"].as_object(), values.as_object()) else {
+        return 0;
+    };
     if known.is_empty() {
         return 0;
     }
@@ -281,25 +305,73 @@ fn wrong_values_are_refused_by_name() {
     for (path, value, says) in [
         ("aggregator.replicas", json!(0), "at '/aggregator/replicas': minimum: got 0, want 1"),
         ("aggregator.replicas", json!("two"), "at '/aggregator/replicas': got string, want integer"),
-        ("aggregator.window", json!("soon"), "at '/aggregator/window': 'soon' does not match pattern '^([0-9]+(ms|s|m|h))*$'"),
-        ("aggregator.extraArgs", json!(["watch"]), "at '/aggregator/extraArgs/0': 'watch' does not match pattern '^--'"),
+        (
+            "aggregator.window",
+            json!("soon"),
+            "at '/aggregator/window': 'soon' does not match pattern '^([0-9]+(ms|s|m|h))*$'",
+        ),
+        (
+            "aggregator.extraArgs",
+            json!(["watch"]),
+            "at '/aggregator/extraArgs/0': 'watch' does not match pattern '^--'",
+        ),
         ("agnet", json!({}), "at '': additional properties 'agnet' not allowed"),
         ("agent.colector", json!("bpf"), "at '/agent': additional properties 'colector' not allowed"),
-        ("agent.collector", json!("ebpf"), "at '/agent/collector': value must be one of 'auto', 'bpf', 'cgroupfs'"),
-        ("agent.tokenExpirationSeconds", json!(60), "at '/agent/tokenExpirationSeconds': minimum: got 60, want 600"),
+        (
+            "agent.collector",
+            json!("ebpf"),
+            "at '/agent/collector': value must be one of 'auto', 'bpf', 'cgroupfs'",
+        ),
+        (
+            "agent.tokenExpirationSeconds",
+            json!(60),
+            "at '/agent/tokenExpirationSeconds': minimum: got 60, want 600",
+        ),
         ("agent.maxUnavailable", json!("10"), "at '/agent/maxUnavailable': '10' does not match pattern"),
         ("agent.maxUnavailable", json!(0), "at '/agent/maxUnavailable': minimum: got 0, want 1"),
         ("agent.cgroupRoot", json!("sys"), "at '/agent/cgroupRoot': 'sys' does not match pattern '^/'"),
         ("agent.nodeSelector", json!({"a": true}), "at '/agent/nodeSelector/a': got boolean, want string"),
-        ("agent.podLabels", json!({"app.kubernetes.io/name": "x"}), "agent.podLabels has app.kubernetes.io/name, by which Services and policies find the pods: take another label"),
-        ("images.pullPolicy", json!("Maybe"), "at '/images/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
-        ("images.agent.digest", json!("sha256:12"), "at '/images/agent/digest': 'sha256:12' does not match pattern"),
-        ("images.agent.repository", json!("a:1"), "at '/images/agent/repository': 'a:1' does not match pattern"),
+        (
+            "agent.podLabels",
+            json!({"app.kubernetes.io/name": "x"}),
+            "agent.podLabels has app.kubernetes.io/name, by which Services and policies find the pods: take another label",
+        ),
+        (
+            "images.pullPolicy",
+            json!("Maybe"),
+            "at '/images/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
+        ),
+        (
+            "images.agent.digest",
+            json!("sha256:12"),
+            "at '/images/agent/digest': 'sha256:12' does not match pattern",
+        ),
+        (
+            "images.agent.repository",
+            json!("a:1"),
+            "at '/images/agent/repository': 'a:1' does not match pattern",
+        ),
         ("networkPolicy.enabled", json!("yes"), "at '/networkPolicy/enabled': got string, want boolean"),
-        ("certificates.source", json!("vault"), "at '/certificates/source': value must be one of 'self', 'cert-manager', 'secret'"),
-        ("certificates.source", json!("secret"), "set certificates.secret.name to the Secret with tls.crt and tls.key"),
-        ("certificates.secret", json!({"name": "x"}), "certificates.secret is set, but certificates.source is self"),
-        ("certificates.certManager.issuerRef", json!({"name": "x"}), "issuerRef is set, but certificates.source is self"),
+        (
+            "certificates.source",
+            json!("vault"),
+            "at '/certificates/source': value must be one of 'self', 'cert-manager', 'secret'",
+        ),
+        (
+            "certificates.source",
+            json!("secret"),
+            "set certificates.secret.name to the Secret with tls.crt and tls.key",
+        ),
+        (
+            "certificates.secret",
+            json!({"name": "x"}),
+            "certificates.secret is set, but certificates.source is self",
+        ),
+        (
+            "certificates.certManager.issuerRef",
+            json!({"name": "x"}),
+            "issuerRef is set, but certificates.source is self",
+        ),
         (
             "certificates",
             json!({"source": "secret", "secret": {"name": "x", "ca": "MA=="}}),

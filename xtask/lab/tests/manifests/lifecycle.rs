@@ -22,7 +22,12 @@ async fn authority(plane: &ControlPlane) -> [Value; 4] {
     let bundle = async |name: &str| {
         object(format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}")).await["spec"]["caBundle"].take()
     };
-    [data("secrets").await, data("configmaps").await, bundle(API_SERVICES[0]).await, bundle(API_SERVICES[1]).await]
+    [
+        data("secrets").await,
+        data("configmaps").await,
+        bundle(API_SERVICES[0]).await,
+        bundle(API_SERVICES[1]).await,
+    ]
 }
 
 /// Waits until the aggregator has written all four.
@@ -43,7 +48,9 @@ async fn ours(plane: &ControlPlane) -> Vec<String> {
     let keys = plane.etcd_keys().await.unwrap();
     // The definition of the group in every API server's own bookkeeping is not there: metrics.k8s.io is no stored group.
     keys.into_iter()
-        .filter(|key| ["waggle", "metrics.k8s.io", "aggregated-metrics"].iter().any(|part| key.contains(part)))
+        .filter(|key| {
+            ["waggle", "metrics.k8s.io", "aggregated-metrics"].iter().any(|part| key.contains(part))
+        })
         .collect()
 }
 
@@ -101,17 +108,21 @@ async fn what_is_installed_is_kept_and_what_is_removed_is_gone() {
         assert_eq!(authority(&plane).await, made, "applied {what}");
     }
 
+    // kubectl takes nothing away that another overlay does not have (docs/install.md says so).
+    plane.kubectl(&["-n", NAMESPACE, "delete", "poddisruptionbudget", "waggle-aggregator"]).await.unwrap();
+
     // helm takes over what kubectl has applied, and keeps it through upgrades of both kinds.
     helm_with(&plane, &["upgrade", "--install", "waggle", &chart, "--take-ownership", "--force-conflicts"]);
     assert_eq!(authority(&plane).await, made, "taken over by helm");
-    for server_side in ["true", "false"] {
-        let server_side = format!("--server-side={server_side}");
-        helm_with(&plane, &["upgrade", "waggle", &chart, &server_side, "--set", "aggregator.replicas=2"]);
+    // kubectl stays an owner of what both say: an upgrade that changes it has to insist.
+    for how in [["--server-side=true", "--force-conflicts"].as_slice(), &["--server-side=false"]] {
+        let upgrade = ["upgrade", "waggle", &chart, "--set", "aggregator.replicas=2"];
+        helm_with(&plane, &[upgrade.as_slice(), how].concat());
         assert_eq!(replicas(&plane).await, 2);
-        assert_eq!(authority(&plane).await, made, "upgraded with {server_side}");
-        helm_with(&plane, &["rollback", "waggle", "1", &server_side]);
+        assert_eq!(authority(&plane).await, made, "upgraded with {how:?}");
+        helm_with(&plane, &[["rollback", "waggle", "1"].as_slice(), how].concat());
         assert_eq!(replicas(&plane).await, 1);
-        assert_eq!(authority(&plane).await, made, "rolled back with {server_side}");
+        assert_eq!(authority(&plane).await, made, "rolled back with {how:?}");
     }
     helm_with(&plane, &["uninstall", "waggle"]);
     let left: Vec<String> =

@@ -7,6 +7,7 @@ mod admission;
 mod chart;
 mod lifecycle;
 mod metrics;
+mod migration;
 mod reference;
 mod render;
 mod rights;

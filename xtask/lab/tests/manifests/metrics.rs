@@ -24,7 +24,9 @@ pub struct Metric {
 pub fn table() -> BTreeMap<String, Metric> {
     let text = read("docs/operations.md");
     let mut table = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("| `waggle_") || line.starts_with("| `metrics_server_")) {
+    for line in
+        text.lines().filter(|line| line.starts_with("| `waggle_") || line.starts_with("| `metrics_server_"))
+    {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, labels, meaning] = cells[..] else { panic!("{line:?} has not four columns") };
         let quoted = |text: &str| text.trim_matches('`').to_owned();
@@ -45,7 +47,9 @@ fn registered(folder: &Path, into: &mut BTreeMap<String, String>) {
         }
         let text = fs::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
-        let literal = |text: &str| text.trim_start().strip_prefix('"').map(|rest| rest.split('"').next().unwrap().to_owned());
+        let literal = |text: &str| {
+            text.trim_start().strip_prefix('"').map(|rest| rest.split('"').next().unwrap().to_owned())
+        };
         let prefix = text.split_once("sub_registry_with_prefix(").and_then(|(_, rest)| literal(rest));
         for call in text.split("registry.register(").skip(1) {
             let Some(name) = literal(call) else { continue };
@@ -74,7 +78,10 @@ fn the_table_has_every_family() {
                 "gauge" | "histogram" => "",
                 other => panic!("{name} is a {other}"),
             };
-            (name.strip_suffix(suffix).unwrap_or_else(|| panic!("{name}: no {suffix}")).to_owned(), metric.meaning)
+            (
+                name.strip_suffix(suffix).unwrap_or_else(|| panic!("{name}: no {suffix}")).to_owned(),
+                metric.meaning,
+            )
         })
         .collect();
     assert_eq!(documented, families, "left: docs/operations.md, right: the sources");
@@ -91,8 +98,19 @@ struct Used {
 }
 
 const FUNCTIONS: [&str; 13] = [
-    "absent", "avg", "count", "histogram_quantile", "increase", "max", "min", "rate", "scalar", "sum", "time",
-    "vector", "irate",
+    "absent",
+    "avg",
+    "count",
+    "histogram_quantile",
+    "increase",
+    "max",
+    "min",
+    "rate",
+    "scalar",
+    "sum",
+    "time",
+    "vector",
+    "irate",
 ];
 const GROUPERS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 const OPERATORS: [&str; 4] = ["or", "and", "unless", "bool"];
@@ -139,7 +157,9 @@ fn used(expression: &str) -> Used {
         let next = at.peek().map(|next| next.as_str());
         if GROUPERS.contains(&token.as_str()) {
             used.grouped.extend(labels(&mut at, ")"));
-        } else if OPERATORS.contains(&token.as_str()) || (FUNCTIONS.contains(&token.as_str()) && matches!(next, Some("(" | "by"))) {
+        } else if OPERATORS.contains(&token.as_str())
+            || (FUNCTIONS.contains(&token.as_str()) && matches!(next, Some("(" | "by")))
+        {
         } else {
             assert!(
                 token.starts_with("waggle_"),
@@ -164,7 +184,8 @@ fn labels_of(table: &BTreeMap<String, Metric>, sample: &str) -> BTreeSet<String>
         return metric.labels.clone();
     }
     let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| sample.strip_suffix(suffix));
-    let metric = family.and_then(|family| table.get(family)).unwrap_or_else(|| panic!("there is no metric {sample}"));
+    let metric =
+        family.and_then(|family| table.get(family)).unwrap_or_else(|| panic!("there is no metric {sample}"));
     assert_eq!(metric.kind, "histogram", "{sample}");
     let mut labels = metric.labels.clone();
     if sample.ends_with("_bucket") {
@@ -189,7 +210,11 @@ fn check(table: &BTreeMap<String, Metric>, expression: &str, spoken: &[String]) 
         assert!(all.contains(label) || target(label), "nothing has a label {label}: {expression:?}");
     }
     for label in spoken {
-        let left = if expression.contains(" by (") { used.grouped.contains(label) } else { all.contains(label) || target(label) };
+        let left = if expression.contains(" by (") {
+            used.grouped.contains(label)
+        } else {
+            all.contains(label) || target(label)
+        };
         assert!(left, "no label {label} is left by {expression:?}");
     }
 }
@@ -197,7 +222,10 @@ fn check(table: &BTreeMap<String, Metric>, expression: &str, spoken: &[String]) 
 /// The labels that a template speaks of: `{{label}}` in a legend, `{{ $labels.label }}` in an annotation.
 fn spoken(text: &str) -> Vec<String> {
     let parts = text.split("{{").skip(1).map(|part| part.split("}}").next().unwrap().trim());
-    parts.filter(|part| *part != "$value").map(|part| part.trim_start_matches("$labels.").to_owned()).collect()
+    parts
+        .filter(|part| *part != "$value")
+        .map(|part| part.trim_start_matches("$labels.").to_owned())
+        .collect()
 }
 
 #[test]
@@ -234,7 +262,11 @@ fn the_alerts_name_what_there_is() {
         for word in texts.join(" ").split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
             assert!(!word.starts_with("waggle_") || table.contains_key(word), "there is no metric {word}");
         }
-        let row = format!("| `{}` | {} |", rule["alert"].as_str().unwrap(), rule["labels"]["severity"].as_str().unwrap());
+        let row = format!(
+            "| `{}` | {} |",
+            rule["alert"].as_str().unwrap(),
+            rule["labels"]["severity"].as_str().unwrap()
+        );
         assert!(documentation.contains(&row), "docs/operations.md has no row {row}");
     }
 }
@@ -242,7 +274,9 @@ fn the_alerts_name_what_there_is() {
 #[test]
 fn expressions_are_taken_apart() {
     let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<String>>();
-    let found = used("histogram_quantile(0.95, sum by (le, x) (rate(waggle_a_bucket{code=~\"5..\", y!=\"by\"}[5m]))) > 2.5");
+    let found = used(
+        "histogram_quantile(0.95, sum by (le, x) (rate(waggle_a_bucket{code=~\"5..\", y!=\"by\"}[5m]))) > 2.5",
+    );
     assert_eq!(found.metrics, set(&["waggle_a_bucket"]));
     assert_eq!(found.grouped, set(&["le", "x"]));
     let matched: Vec<&str> = found.matched.iter().map(|(_, label)| label.as_str()).collect();

@@ -62,7 +62,9 @@ fn row(out: &mut String, arg: &Arg) {
     let possible: Vec<String> =
         arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
     let value = match (takes, arg.get_value_names()) {
-        (true, Some(names)) => format!(" {}", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+        (true, Some(names)) => {
+            format!(" {}", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }
         _ => String::new(),
     };
     let defaults: Vec<String> =

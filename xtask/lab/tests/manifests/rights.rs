@@ -14,7 +14,8 @@ fn bound(objects: &Objects, account: &str) -> BTreeSet<String> {
         .filter(|object| object["subjects"] == ours)
         .map(|object| {
             let within = object["metadata"]["namespace"].as_str();
-            let role = format!("{} {}", object["roleRef"]["kind"], object["roleRef"]["name"]).replace('"', "");
+            let role =
+                format!("{} {}", object["roleRef"]["kind"], object["roleRef"]["name"]).replace('"', "");
             match within {
                 Some(namespace) => format!("{role} in {namespace}"),
                 None => role,
@@ -37,9 +38,11 @@ fn accounts_have_these_rights_and_no_others() {
         "ClusterRole waggle-aggregator",
         "Role extension-apiserver-authentication-reader in kube-system",
     ];
-    let with_ca =
-        [always.as_slice(), &["ClusterRole waggle-aggregator-ca", "Role waggle-aggregator-ca in waggle-system"]]
-            .concat();
+    let with_ca = [
+        always.as_slice(),
+        &["ClusterRole waggle-aggregator-ca", "Role waggle-aggregator-ca in waggle-system"],
+    ]
+    .concat();
     assert_eq!(bound(&own_ca, "waggle-aggregator"), set(&with_ca));
     assert_eq!(bound(&external, "waggle-aggregator"), set(&always));
     for objects in [&own_ca, &external] {

@@ -26,6 +26,12 @@ fn kustomize_and_the_chart_make_the_same_objects() {
         ("default", kustomize("deploy/overlays/default"), vec![], 21),
         ("ha", kustomize("deploy/overlays/ha"), vec![("aggregator.replicas", json!(2))], 22),
         ("cert-manager", kustomize("deploy/overlays/cert-manager"), vec![source], 20),
+        (
+            "beside metrics-server",
+            kustomize("deploy/overlays/beside-metrics-server"),
+            vec![("apiServices.create", json!(false))],
+            18,
+        ),
         ("components", kustomize_with("deploy/overlays/default", &all), on.to_vec(), 26),
     ] {
         let kustomized = kustomize_side(objects(&kustomized));

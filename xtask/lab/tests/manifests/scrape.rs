@@ -59,7 +59,8 @@ fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
         let kind = if info { "info" } else { &current.1 };
         let name = if current.1 == "histogram" { &current.0 } else { sample };
         let entry = families.entry(name.to_owned()).or_insert_with(|| (kind.to_owned(), BTreeSet::new()));
-        let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+        let names =
+            labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
         entry.1.extend(names.filter(|name| name != "le"));
     }
     families
@@ -70,8 +71,10 @@ fn texts_of_both_forms_are_read() {
     let text = "# HELP a_total A.\n# TYPE a_total counter\na_total{x=\"1\",y=\"2\"} 3\n\
                 # TYPE b histogram\nb_bucket{z=\"1\",le=\"+Inf\"} 1\nb_sum{z=\"1\"} 1\nb_count{z=\"1\"} 1\n\
                 # TYPE c_info gauge\nc_info{v=\"1\"} 1\n# TYPE d counter\nd_total 1\n# EOF\n";
-    let read: Vec<String> =
-        families(text).into_iter().map(|(name, (kind, labels))| format!("{name} {kind} {labels:?}")).collect();
+    let read: Vec<String> = families(text)
+        .into_iter()
+        .map(|(name, (kind, labels))| format!("{name} {kind} {labels:?}"))
+        .collect();
     assert_eq!(
         read,
         [
