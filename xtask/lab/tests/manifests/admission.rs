@@ -27,6 +27,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 async fn start() -> ControlPlane {
     let places = Places::from_environment().unwrap();
     let plane = ControlPlane::start(&places, &Options::named("manifests")).await.unwrap();
+    // The files in the folder, not the chart below it.
     let definitions = place("WAGGLE_DEFINITIONS").display().to_string();
     // They are too long for the annotation that a client-side apply makes.
     plane.kubectl(&["apply", "--server-side", "-f", &definitions]).await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::render::{chart, helm, objects, output, read, repository};
+use crate::render::{Objects, chart, helm, objects, output, read, repository};
 
 const AGGREGATOR: &str = "Deployment waggle-system/waggle-aggregator";
 const AGENT: &str = "DaemonSet waggle-system/waggle-agent";
@@ -23,85 +23,79 @@ fn it_lints() {
 }
 
 /// A value, what it is set to, and what is then at a place of an object (or among the entries there).
-type Effect = (&'static str, Value, &'static str, String, Value);
+type Effect = (String, Value, &'static str, String, Value);
 
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn effects() -> Vec<Effect> {
     let mut effects = Vec::new();
-    let mut add = |path, value, object, at: &str, is| effects.push((path, value, object, at.to_owned(), is));
+    let mut add =
+        |path: String, value, object, at: &str, is| effects.push((path, value, object, at.to_owned(), is));
     let inside = |at: &str| format!("{CONTAINER}/{at}");
-    let of_pod = |at: &str| format!("{SPEC}/{at}");
+    let in_pod = |at: &str| format!("{SPEC}/{at}");
     let digest = format!("sha256:{}", "ab".repeat(32));
-    for (component, object, labels) in [
-        (
-            "aggregator",
-            AGGREGATOR,
-            [
-                "images.aggregator.repository",
-                "images.aggregator.tag",
-                "images.aggregator.digest",
-                "aggregator.resources.requests.cpu",
-                "aggregator.resources.requests.memory",
-                "aggregator.resources.limits.memory",
-                "aggregator.priorityClassName",
-                "aggregator.nodeSelector.kubernetes.io/os",
-                "aggregator.tolerations",
-                "aggregator.podLabels",
-                "aggregator.podAnnotations",
-                "aggregator.extraArgs",
-            ],
-        ),
-        (
-            "agent",
-            AGENT,
-            [
-                "images.agent.repository",
-                "images.agent.tag",
-                "images.agent.digest",
-                "agent.resources.requests.cpu",
-                "agent.resources.requests.memory",
-                "agent.resources.limits.memory",
-                "agent.priorityClassName",
-                "agent.nodeSelector.kubernetes.io/os",
-                "agent.tolerations",
-                "agent.podLabels",
-                "agent.podAnnotations",
-                "agent.extraArgs",
-            ],
-        ),
-    ] {
-        let [
-            repository,
-            tag,
-            image_digest,
-            cpu,
-            memory,
-            limit,
-            priority,
-            nodes,
-            tolerations,
-            pods,
-            notes,
-            more,
-        ] = labels;
+    for (component, object) in [("aggregator", AGGREGATOR), ("agent", AGENT)] {
+        let image = |value: &str| format!("images.{component}.{value}");
+        let own = |value: &str| format!("{component}.{value}");
         let name = format!("waggle.local/waggle-{component}");
-        let registry = format!("registry.example:5000/{component}");
-        add(repository, json!(registry), object, &inside("image"), json!(format!("{registry}:0.1.0")));
-        add(tag, json!("9.9"), object, &inside("image"), json!(format!("{name}:9.9")));
-        add(image_digest, json!(digest), object, &inside("image"), json!(format!("{name}@{digest}")));
-        add(cpu, json!("7m"), object, &inside("resources/requests/cpu"), json!("7m"));
-        add(memory, json!("7Mi"), object, &inside("resources/requests/memory"), json!("7Mi"));
-        add(limit, json!("70Mi"), object, &inside("resources/limits/memory"), json!("70Mi"));
-        add(priority, json!("mine"), object, &of_pod("priorityClassName"), json!("mine"));
-        add(nodes, json!("plan9"), object, &of_pod("nodeSelector/kubernetes.io~1os"), json!("plan9"));
+        let elsewhere = format!("registry.example:5000/{component}");
+        add(
+            image("repository"),
+            json!(elsewhere),
+            object,
+            &inside("image"),
+            json!(format!("{elsewhere}:0.1.0")),
+        );
+        add(image("tag"), json!("9.9"), object, &inside("image"), json!(format!("{name}:9.9")));
+        add(image("digest"), json!(digest), object, &inside("image"), json!(format!("{name}@{digest}")));
+        add(
+            own("resources.requests.cpu"),
+            json!("7m"),
+            object,
+            &inside("resources/requests/cpu"),
+            json!("7m"),
+        );
+        add(
+            own("resources.requests.memory"),
+            json!("7Mi"),
+            object,
+            &inside("resources/requests/memory"),
+            json!("7Mi"),
+        );
+        add(
+            own("resources.limits.memory"),
+            json!("70Mi"),
+            object,
+            &inside("resources/limits/memory"),
+            json!("70Mi"),
+        );
+        add(own("priorityClassName"), json!("mine"), object, &in_pod("priorityClassName"), json!("mine"));
+        add(
+            own("nodeSelector.kubernetes.io/os"),
+            json!("plan9"),
+            object,
+            &in_pod("nodeSelector/kubernetes.io~1os"),
+            json!("plan9"),
+        );
         let toleration = json!({"key": "a", "operator": "Exists"});
-        add(tolerations, json!([toleration]), object, &of_pod("tolerations"), toleration);
-        add(pods, json!({"team": "x"}), object, "/spec/template/metadata/labels/team", json!("x"));
-        add(notes, json!({"team": "x"}), object, "/spec/template/metadata/annotations/team", json!("x"));
-        add(more, json!(["--more=1"]), object, &inside("args"), json!("--more=1"));
+        add(own("tolerations"), json!([toleration]), object, &in_pod("tolerations"), toleration);
+        add(
+            own("podLabels"),
+            json!({"team": "x"}),
+            object,
+            "/spec/template/metadata/labels/team",
+            json!("x"),
+        );
+        add(
+            own("podAnnotations"),
+            json!({"team": "x"}),
+            object,
+            "/spec/template/metadata/annotations/team",
+            json!("x"),
+        );
+        add(own("extraArgs"), json!(["--more=1"]), object, &inside("args"), json!("--more=1"));
     }
-    let mut flag = |path, value, object, flag: &str| {
-        effects.push((path, value, object, format!("{CONTAINER}/args"), json!(flag)));
+    let mut flag = |path: &str, value, object, flag: &str| {
+        effects.push((path.to_owned(), value, object, format!("{CONTAINER}/args"), json!(flag)));
     };
     flag("aggregator.window", json!("30s"), AGGREGATOR, "--window=30s");
     flag("aggregator.maxAge", json!("2m"), AGGREGATOR, "--max-age=2m");
@@ -115,19 +109,21 @@ fn effects() -> Vec<Effect> {
     flag("log.format", json!("json"), AGENT, "--log-format=json");
     flag("agent.interval", json!("2s"), AGENT, "--interval=2s");
     flag("agent.collector", json!("cgroupfs"), AGENT, "--collector=cgroupfs");
-    let mut add = |path, value, object, at: &str, is| effects.push((path, value, object, at.to_owned(), is));
-    add("aggregator.drain", json!("1m30s"), AGGREGATOR, &of_pod("terminationGracePeriodSeconds"), json!(205));
+    let mut add = |path: &str, value, object, at: &str, is| {
+        effects.push((path.to_owned(), value, object, at.to_owned(), is));
+    };
+    add("aggregator.drain", json!("1m30s"), AGGREGATOR, &in_pod("terminationGracePeriodSeconds"), json!(205));
     let debug = json!({"name": "RUST_LOG", "value": "debug"});
     for object in [AGGREGATOR, AGENT] {
         add("log.filter", json!("debug"), object, &inside("env"), debug.clone());
         add("images.pullPolicy", json!("Always"), object, &inside("imagePullPolicy"), json!("Always"));
-        let secrets = of_pod("imagePullSecrets");
+        let secrets = in_pod("imagePullSecrets");
         add("images.pullSecrets", json!(["s"]), object, &secrets, json!({"name": "s"}));
         let scrape = "/spec/template/metadata/annotations";
         add("prometheus.annotations", json!(false), object, scrape, Value::Null);
     }
     let affinity = json!({"nodeAffinity": {}});
-    add("aggregator.affinity", affinity.clone(), AGGREGATOR, &of_pod("affinity"), affinity);
+    add("aggregator.affinity", affinity.clone(), AGGREGATOR, &in_pod("affinity"), affinity);
     add("aggregator.replicas", json!(3), AGGREGATOR, "/spec/replicas", json!(3));
     let budget = "PodDisruptionBudget waggle-system/waggle-aggregator";
     add("aggregator.replicas", json!(2), budget, "/spec/minAvailable", json!(1));
@@ -135,10 +131,10 @@ fn effects() -> Vec<Effect> {
         "agent.cgroupRoot",
         json!("/sys/fs/x"),
         AGENT,
-        &of_pod("volumes/0/hostPath/path"),
+        &in_pod("volumes/0/hostPath/path"),
         json!("/sys/fs/x"),
     );
-    let life = of_pod("volumes/2/projected/sources/0/serviceAccountToken/expirationSeconds");
+    let life = in_pod("volumes/2/projected/sources/0/serviceAccountToken/expirationSeconds");
     add("agent.tokenExpirationSeconds", json!(600), AGENT, &life, json!(600));
     let unavailable = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
     add("agent.maxUnavailable", json!(3), AGENT, unavailable, json!(3));
@@ -148,6 +144,7 @@ fn effects() -> Vec<Effect> {
     add("networkPolicy.enabled", json!(false), policy, "", Value::Null);
     let registration = "APIService v1.metrics.k8s.io";
     add("apiServices.create", json!(false), registration, "", Value::Null);
+    add("apiServices.annotations", json!({"a": "b"}), registration, "/metadata/annotations/a", json!("b"));
     let monitor = "ServiceMonitor waggle-system/waggle-aggregator";
     add("prometheus.monitors", json!(true), monitor, "/spec/endpoints/0/scheme", json!("https"));
     let rule = "PrometheusRule waggle-system/waggle";
@@ -171,8 +168,8 @@ fn effects_beside() -> Vec<(Vec<(&'static str, Value)>, Effect)> {
             ("certificates.secret.ca", json!(ca)),
         ]
     };
-    let effect = |path, value: &Value, object, at: &str, is: &Value| {
-        (path, value.clone(), object, at.to_owned(), is.clone())
+    let effect = |path: &str, value: &Value, object, at: &str, is: &Value| {
+        (path.to_owned(), value.clone(), object, at.to_owned(), is.clone())
     };
     let encoded = json!("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1BPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=");
     vec![
@@ -233,26 +230,22 @@ fn effects_beside() -> Vec<(Vec<(&'static str, Value)>, Effect)> {
 #[ignore = "needs kubectl and helm: cargo xtask test"]
 fn each_value_does_what_it_says() {
     let mut exercised = BTreeSet::new();
+    let without = objects(&chart(&[]).unwrap());
     let alone = effects().into_iter().map(|effect| (Vec::new(), effect));
     for (mut values, (path, value, object, at, is)) in alone.chain(effects_beside()) {
         let what = format!("{path}={value}: {object} {at}");
-        let look = |yaml: &str| objects(yaml).get(object).and_then(|object| object.pointer(&at)).cloned();
         values.retain(|(other, _)| *other != path);
-        // A dot within a key is escaped: helm separates keys by dots.
-        values.push((path, value));
-        let escaped: Vec<(String, Value)> = values
-            .iter()
-            .map(|(path, value)| (path.replace("kubernetes.io", "kubernetes\\.io"), value.clone()))
-            .collect();
-        let escaped: Vec<(&str, Value)> =
-            escaped.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
-        let seen = look(&chart(&escaped).unwrap()).unwrap_or_default();
-        let among = seen.as_array().is_some_and(|entries| entries.contains(&is));
-        assert!(seen == is || among, "{what} is {seen}, not {is}");
-        let before = look(&chart(&[]).unwrap()).unwrap_or_default();
-        let was_among = before.as_array().is_some_and(|entries| entries.contains(&is));
-        assert!(before != is && !was_among, "{what} is {is} without the value too");
-        exercised.insert(path.to_owned());
+        values.push((&path, value));
+        let with = objects(&chart(&values).unwrap());
+        let look = |objects: &Objects| {
+            objects.get(object).and_then(|object| object.pointer(&at)).cloned().unwrap_or_default()
+        };
+        let holds =
+            |seen: &Value| *seen == is || seen.as_array().is_some_and(|entries| entries.contains(&is));
+        let (before, after) = (look(&without), look(&with));
+        assert!(holds(&after), "{what} is {after}, not {is}");
+        assert!(!holds(&before), "{what} is {is} without the value too");
+        exercised.insert(path);
     }
     let values: Value = serde_saphyr::from_str(&read("deploy/chart/waggle/values.yaml")).unwrap();
     let mut documented = BTreeSet::new();

@@ -122,8 +122,8 @@ fn tokens(expression: &str) -> Vec<String> {
     while let Some(first) = rest.chars().next() {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
         let length = match first {
-            '"' => rest[1..].find('"').expect("a string without end") + 2,
-            '[' => rest.find(']').expect("a span without end") + 1,
+            '"' => rest[1..].find('"').unwrap() + 2,
+            '[' => rest.find(']').unwrap() + 1,
             c if word(c) => rest.find(|c| !word(c)).unwrap_or(rest.len()),
             _ => first.len_utf8(),
         };

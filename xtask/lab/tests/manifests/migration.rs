@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use waggle_lab::control_plane::{ControlPlane, Options, Places};
 
-use crate::render::{NAMESPACE, read};
+use crate::render::{NAMESPACE, helm, output, place, read};
 
 /// What the page has people apply, with the CA's place still open.
 const THERE: &str = r#"{"spec":{"insecureSkipTLSVerify":false,"caBundle":"'$CA'","service":{"namespace":"waggle-system","name":"waggle-aggregator","port":443}}}"#;
 const BACK: &str = r#"{"spec":{"insecureSkipTLSVerify":true,"caBundle":null,"service":{"namespace":"kube-system","name":"metrics-server","port":443}}}"#;
 const HPA_LIST: &str = "/apis/metrics.k8s.io/v1beta1/pods";
 
-/// Asks for what a HorizontalPodAutoscaler asks for, twenty times a second; how often, and what went wrong.
+/// Asks for what an autoscaler asks for, twenty times a second; how often, and what went wrong.
 struct Asker {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<(usize, Vec<String>)>,
@@ -141,4 +141,48 @@ async fn no_list_request_fails_on_the_way_there_and_back() {
     assert_eq!((&theirs["caBundle"], &theirs["insecureSkipTLSVerify"]), (&Value::Null, &json!(true)));
     assert_eq!(theirs["service"]["name"], "metrics-server");
     asker.end().await;
+}
+
+fn metrics_servers_helm(plane: &ControlPlane, args: &[&str]) {
+    let mut command = helm();
+    command.env("KUBECONFIG", plane.kubeconfig()).args(args).args(["-n", "kube-system"]);
+    output(&mut command).unwrap_or_else(|error| panic!("helm {args:?}: {error}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real control plane: cargo xtask test"]
+async fn metrics_servers_chart_lets_go_of_the_registration() {
+    let places = Places::from_environment().unwrap();
+    let plane = ControlPlane::start(&places, &Options::named("migration-by-helm")).await.unwrap();
+    plane.kubectl(&["delete", "apiservice", "v1.metrics.k8s.io", "v1beta1.metrics.k8s.io"]).await.unwrap();
+    let chart = place("WAGGLE_DEFINITIONS").join("metrics-server").display().to_string();
+    metrics_servers_helm(&plane, &["install", "metrics-server", &chart]);
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io";
+    let before = plane.get(path).await.unwrap();
+    assert_eq!(before["spec"]["service"]["name"], "metrics-server");
+
+    let page = read("docs/migration.md");
+    for set in ["apiService.annotations.helm\\.sh/resource-policy=keep", "apiService.create=false"] {
+        assert!(page.contains(set), "docs/migration.md does not say {set}");
+        metrics_servers_helm(&plane, &["upgrade", "metrics-server", &chart, "--reuse-values", "--set", set]);
+    }
+    patch(&plane, &THERE.replace("'$CA'", &STANDARD.encode("-----BEGIN CERTIFICATE-----"))).await;
+    plane.apply_manifests().await.unwrap();
+    metrics_servers_helm(&plane, &["uninstall", "metrics-server"]);
+    let after = plane.get(path).await.unwrap();
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "deleted and made anew");
+    assert_eq!(after["spec"]["service"]["name"], "waggle-aggregator");
+    let begun = Instant::now();
+    let keys = loop {
+        let keys = plane.etcd_keys().await.unwrap();
+        // Events go by themselves, after an hour.
+        let theirs = |key: &&String| key.contains("metrics-server") && !key.contains("/events/");
+        let left: Vec<&String> = keys.iter().filter(theirs).collect();
+        if left.is_empty() {
+            break keys;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "left of metrics-server: {left:?}");
+        sleep(Duration::from_millis(200)).await;
+    };
+    assert!(keys.iter().any(|key| key.ends_with("/clusterroles/system:aggregated-metrics-reader")));
 }
