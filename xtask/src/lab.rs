@@ -38,6 +38,8 @@ pub fn environment(root: &Path, command: &mut Command) -> Result<()> {
         .env("WAGGLE_KERNELS", setup::kernels::dir()?)
         .env("WAGGLE_KUBECTL", setup::kubectl()?)
         .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
+        .env("WAGGLE_HELM", setup::helm::program(root)?)
+        .env("WAGGLE_DEFINITIONS", setup::definitions::dir()?)
         .env("WAGGLE_STATE", cache::state(root));
     Ok(())
 }

@@ -63,7 +63,7 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
 const AT_ONCE: &str = "6";
 
 /// What the name of a test program begins with that needs a real control plane, and no virtual machine.
-const CONTROL_PLANE: [&str; 2] = ["control_plane", "hpa"];
+const CONTROL_PLANE: [&str; 3] = ["control_plane", "hpa", "manifests"];
 
 /// The tests that boot virtual machines, one machine at a time, and those behind a real control plane. In a quick run
 /// cargo counts them as ignored.

@@ -140,6 +140,7 @@ impl Flags {
             namespace: self.namespace,
             secret: self.ca_secret,
             config_map: self.ca_config_map,
+            service: self.api_service,
             names,
             spans: Spans { ca_life, serving_life, overlap },
             interval: self.ca_interval,

@@ -319,6 +319,25 @@ async fn what_is_missing_is_said_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_metrics_server_its_registration_is_left_alone_until_it_points_here() {
+    let installation = Installation::shipped().await;
+    let stand_in = &installation.stand_in;
+    let theirs = Authority::new("metrics-server's").unwrap().pem().to_owned();
+    let register =
+        |service, bundle: &str| stand_in.register("metrics.k8s.io", "v1beta1", service, bundle).unwrap();
+    register(("kube-system", "metrics-server"), &theirs);
+    let aggregator = installation.launch(&[]).await;
+    installation.serves(&aggregator).await;
+    let says = "APIService v1beta1.metrics.k8s.io points to another Service: its caBundle is left alone until it \
+                points to waggle-system/waggle-aggregator";
+    until(says, async || aggregator.log().contains(says)).await;
+    assert_eq!(ca_bundle(stand_in, "v1beta1"), theirs);
+    assert_eq!(ca_bundle(stand_in, "v1"), config_map(stand_in), "ours is cared for meanwhile");
+    register(("waggle-system", "waggle-aggregator"), "");
+    until("its bundle", async || ca_bundle(stand_in, "v1beta1") == config_map(stand_in)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_or_torn_secret_is_said_and_left_alone() {
     let installation = Installation::shipped().await;
     let aggregator = installation.launch(&[]).await;

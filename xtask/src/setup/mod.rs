@@ -3,8 +3,11 @@
 
 mod apt;
 pub mod control_plane;
+pub mod definitions;
 mod deny;
 mod go;
+mod go_programs;
+pub mod helm;
 pub mod kernels;
 mod kubectl;
 mod rust;
@@ -86,6 +89,8 @@ pub fn all(root: &Path) -> Result<()> {
     for_quick(root)?;
     for_lab(root)?;
     control_plane::ensure(root)?;
+    helm::ensure(root)?;
+    definitions::ensure(root)?;
     println!("setup: everything is there ({:.1} s)", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -10,7 +10,7 @@ type By = [(&'static str, &'static str); 1];
 /// Families with names beginning with `waggle_ca_`. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
-    /// Failures by reason: `missing`, `forbidden`, `conflict`, `failed`, `secret-unusable`, `sign`.
+    /// Failures by reason: `missing`, `foreign`, `forbidden`, `conflict`, `failed`, `secret-unusable`, `sign`.
     pub errors: Family<By, Counter>,
     /// Writes of the Secret by this replica, by what they did: `made`, `changed`.
     pub secret_writes: Family<By, Counter>,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub secret: String,
     /// The ConfigMap's name.
     pub config_map: String,
+    /// The Service that the APIServices point to.
+    pub service: String,
     /// DNS names of the serving certificate.
     pub names: Vec<String>,
     /// Spans of time.
@@ -104,7 +106,8 @@ impl SelfManaged {
         tls_metrics: super::Metrics,
     ) -> Self {
         let (namespace, secret) = (settings.namespace.clone(), settings.secret.clone());
-        let objects = Objects::new(client, namespace, secret, settings.config_map.clone());
+        let (config_map, service) = (settings.config_map.clone(), settings.service.clone());
+        let objects = Objects::new(client, namespace, secret, config_map, service);
         Self {
             settings,
             objects,
@@ -281,7 +284,7 @@ impl SelfManaged {
 fn held(place: &Result<Place, ObjectError>) -> Held {
     match place {
         Ok(place) => Held::Bundle(place.bundle.clone()),
-        Err(ObjectError::Missing(_)) => Held::Absent,
+        Err(ObjectError::Missing(_) | ObjectError::Foreign(..)) => Held::Absent,
         Err(_) => Held::Unknown,
     }
 }

@@ -44,6 +44,9 @@ pub enum ObjectError {
     /// It does not exist.
     #[error("{0} does not exist; it is shipped with the manifests and never created here: apply them again")]
     Missing(Name),
+    /// It is registered for somebody else: metrics-server, until it is replaced.
+    #[error("{0} points to another Service: its caBundle is left alone until it points to {1}")]
+    Foreign(Name, String),
     /// No permission.
     #[error("not allowed to {verb} {name}: {message}; the manifests have the rules that are needed")]
     Forbidden {
@@ -84,6 +87,7 @@ impl ObjectError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing(_) => "missing",
+            Self::Foreign(..) => "foreign",
             Self::Forbidden { .. } => "forbidden",
             Self::Conflict(_) => "conflict",
             Self::Failed { .. } => "failed",
@@ -117,11 +121,18 @@ pub struct Objects {
     namespace: String,
     secret: String,
     config_map: String,
+    service: String,
 }
 
 impl Objects {
-    /// With the names of the Secret and the ConfigMap.
-    pub fn new(client: Client, namespace: String, secret: String, config_map: String) -> Self {
+    /// With the names of the Secret, the ConfigMap, and the Service that APIServices point to.
+    pub fn new(
+        client: Client,
+        namespace: String,
+        secret: String,
+        config_map: String,
+        service: String,
+    ) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), &namespace),
             config_maps: Api::namespaced(client.clone(), &namespace),
@@ -129,6 +140,7 @@ impl Objects {
             namespace,
             secret,
             config_map,
+            service,
         }
     }
 
@@ -168,10 +180,20 @@ impl Objects {
         Ok(Place { bundle, version: object.metadata.resource_version })
     }
 
-    /// Reads the `caBundle` of an APIService.
-    pub async fn read_api_service(&self, service: &str) -> Result<Place, ObjectError> {
-        let object = call("get", || cluster_wide(service), self.api_services.get(service)).await?;
-        let bundle = object.spec.and_then(|spec| spec.ca_bundle).map(|bundle| bundle.0).unwrap_or_default();
+    /// Reads the `caBundle` of an APIService that points to our Service. Another one's is not ours to change: whoever serves
+    /// there has another CA.
+    pub async fn read_api_service(&self, name: &str) -> Result<Place, ObjectError> {
+        let object = call("get", || cluster_wide(name), self.api_services.get(name)).await?;
+        let spec = object.spec.unwrap_or_default();
+        let points_here = spec.service.is_some_and(|service| {
+            service.namespace.as_ref() == Some(&self.namespace)
+                && service.name.as_ref() == Some(&self.service)
+        });
+        if !points_here {
+            let ours = format!("{}/{}", self.namespace, self.service);
+            return Err(ObjectError::Foreign(cluster_wide(name), ours));
+        }
+        let bundle = spec.ca_bundle.map(|bundle| bundle.0).unwrap_or_default();
         let bundle = String::from_utf8_lossy(&bundle).into_owned();
         Ok(Place { bundle, version: object.metadata.resource_version })
     }
