@@ -134,8 +134,7 @@ async fn long_lists_are_compressed_for_those_who_ask() {
     for index in 0..2000_u32 {
         let name = format!("pod-{index:05}");
         api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
-        view.pods
-            .insert(format!("many-{name}").into(), pod_entry(0, &[("c", usage(u64::from(index), 1024))]));
+        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(u64::from(index), 1024))]);
     }
     api.source.views.publish("many".into(), view);
     let fetch = async |path: &str, accept: &str| {
