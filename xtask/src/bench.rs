@@ -14,7 +14,8 @@ pub fn api(root: &Path) -> Result<ExitCode> {
     let built = run(root, &[&["build", "--examples"], &release[..]].concat())?;
     anyhow::ensure!(built, "the benchmarks do not build: cargo says why above");
     println!("bench: the encoders alone, by criterion");
-    let encoders = run(root, &[&["run"], &release[..], &["--example", "encoders", "--", "--bench"]].concat())?;
+    let encoders =
+        run(root, &[&["run"], &release[..], &["--example", "encoders", "--", "--bench"]].concat())?;
     println!("bench: the API port under load");
     let load = run(root, &[&["run"], &release[..], &["--example", "api_load"]].concat())?;
     Ok(if encoders && load { ExitCode::SUCCESS } else { ExitCode::FAILURE })
