@@ -1,6 +1,9 @@
 //! The table of all nodes' views: by name, and by the row that the inventory gave a node's pods. Readers hold it as it was;
 //! a change copies the part that it touches, and only while somebody holds that.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, sync::Arc};
 
 use super::{NodeView, PodEntry};
