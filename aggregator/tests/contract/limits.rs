@@ -1,7 +1,7 @@
 //! Section 12: too much at once, and what takes too long. The API server leaves reviews of access unanswered, so that
 //! requests wait.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -14,7 +14,6 @@ use crate::{
 
 /// Requests in flight that are taken, as upstream.
 const PLACES: usize = 400;
-const BOB: [(&str, &str); 1] = [("x-remote-user", "bob")];
 
 #[test]
 fn too_much_and_too_late_are_told_apart() {
@@ -28,9 +27,12 @@ fn too_much_and_too_late_are_told_apart() {
 
 async fn both(cluster: &Cluster, protocol: Protocol) {
     let nodes = format!("{BASE}/v1/nodes");
+    // A user of this version's own: denials are remembered.
+    let name = format!("{protocol:?}");
+    let user = [("x-remote-user", &*name)];
     cluster.stand_in.fault("create subjectaccessreviews", Fault::Hang, 1000);
     let caller = cluster.proxied(protocol);
-    let late = caller.get(&format!("{nodes}?timeout=1s"), &BOB).await;
+    let late = caller.get(&format!("{nodes}?timeout=1s"), &user).await;
     let message = "Timeout: request did not complete within the allotted timeout";
     let expected = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
@@ -38,12 +40,12 @@ async fn both(cluster: &Cluster, protocol: Protocol) {
     });
     assert_eq!((late.status.as_u16(), late.json()), (504, expected), "{protocol:?}");
 
-    // Two connections over HTTP/2: one takes 250 streams.
-    let waiting =
-        [cluster.proxied(protocol), cluster.proxied(protocol)].map(|caller| waiting(caller, &nodes));
+    // Places are taken over HTTP/2, on two connections (one has 250 streams): 400 handshakes would take longer than a review.
+    let proxied = || cluster.proxied(Protocol::Http2);
+    let waiting = [proxied(), proxied()].map(|caller| waiting(caller, &name, &nodes));
     let mut refused = None;
     until("a refusal", async || {
-        let answer = caller.get(&format!("{nodes}?timeout=100ms"), &BOB).await;
+        let answer = caller.get(&format!("{nodes}?timeout=100ms"), &user).await;
         refused = Some(answer).filter(|answer| answer.status.as_u16() != 504);
         refused.is_some()
     })
@@ -57,17 +59,19 @@ async fn both(cluster: &Cluster, protocol: Protocol) {
 
     drop(waiting);
     cluster.stand_in.clear_faults();
-    until("places", async || caller.get(&nodes, &BOB).await.status.as_u16() == 403).await;
+    // Somebody else: that user's review still hangs.
+    let other = format!("not {name}");
+    let other = [("x-remote-user", &*other)];
+    until("places", async || caller.get(&nodes, &other).await.status.as_u16() == 403).await;
 }
 
 /// Half of all places.
-fn waiting(caller: Caller, path: &str) -> JoinSet<()> {
-    let caller = std::sync::Arc::new(caller);
+fn waiting(caller: Caller, user: &str, path: &str) -> JoinSet<()> {
+    let caller = Arc::new(caller);
     let wait = |_| {
-        let (caller, path) = (std::sync::Arc::clone(&caller), path.to_owned());
+        let (caller, user, path) = (Arc::clone(&caller), user.to_owned(), path.to_owned());
         async move {
-            let answer = tokio::time::timeout(Duration::from_secs(60), caller.get(&path, &BOB)).await;
-            drop(answer);
+            caller.get(&path, &[("x-remote-user", &*user)]).await;
         }
     };
     (0..PLACES / 2).map(wait).collect()
