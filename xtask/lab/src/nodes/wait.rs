@@ -8,12 +8,14 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Machine, RealCluster};
 use crate::{central, control_plane::ControlPlane};
 
 const LOOK: Duration = Duration::from_millis(200);
+/// How long one question may take: a server that hangs is not waited for.
+const ANSWER: Duration = Duration::from_secs(20);
 
 impl RealCluster {
     /// Waits until something holds. An error of the question counts as "not yet".
@@ -26,7 +28,8 @@ impl RealCluster {
         let begun = Instant::now();
         loop {
             self.check()?;
-            let answer = holds(&self.plane).await;
+            let answer = timeout(ANSWER, holds(&self.plane)).await;
+            let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {ANSWER:?}")));
             if matches!(answer, Ok(true)) {
                 return Ok(());
             }
@@ -55,7 +58,10 @@ impl RealCluster {
             &["get", "pods", "-A", "-o", "wide"],
             &["get", "events", "-A", "--sort-by=.lastTimestamp"],
         ] {
-            let answer = self.plane.kubectl(args).await.unwrap_or_else(|error| format!("{error:#}"));
+            let answer = match timeout(ANSWER, self.plane.kubectl(args)).await {
+                Ok(answer) => answer.unwrap_or_else(|error| format!("{error:#}")),
+                Err(_) => format!("no answer within {ANSWER:?}"),
+            };
             // A write into a String cannot fail.
             let _ = writeln!(text, "$ kubectl {}\n{}", args.join(" "), central::last_lines(&answer));
         }
