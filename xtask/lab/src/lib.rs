@@ -12,6 +12,7 @@ pub mod demo;
 pub mod image;
 pub mod ingest_bench;
 pub mod layout;
+pub mod life_cycle;
 pub mod metrics;
 pub mod node;
 pub mod nodes;

@@ -15,7 +15,7 @@ use waggle_lab::{
     image::product::{self, Build, Made},
     ingest_bench,
     layout::Layout,
-    nodes,
+    life_cycle, nodes,
     paths::Paths,
     relay, shell,
 };
@@ -82,6 +82,12 @@ enum Command {
         #[arg(long)]
         into: PathBuf,
     },
+    /// Install, upgrade, evict, reboot, drain, uninstall on real nodes.
+    E2e {
+        /// How many nodes.
+        #[arg(long)]
+        nodes: u8,
+    },
     /// Boot real nodes one after the other.
     Soak {
         /// How many.
@@ -122,6 +128,10 @@ fn run(command: Command) -> Result<ExitCode> {
         nodes::lasting::up(*nodes)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::E2e { nodes } = command {
+        let holds = life_cycle::run(nodes)?;
+        return Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     if let Command::Soak { boots } = command {
         nodes::soak::run(boots)?;
         return Ok(ExitCode::SUCCESS);
@@ -136,6 +146,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Relay { .. }
             | Command::Forward { .. }
             | Command::Soak { .. }
+            | Command::E2e { .. }
             | Command::Cluster { .. }
             | Command::Image { .. } => Ok(ExitCode::SUCCESS),
             Command::Demo { keep } => {
