@@ -66,6 +66,8 @@ pub struct Options {
     pub images: Vec<PathBuf>,
     /// Pods that the first node's kubelet runs by itself.
     pub static_pods: Vec<Value>,
+    /// More flags of kube-controller-manager.
+    pub controller_flags: Vec<String>,
 }
 
 impl Options {
@@ -77,6 +79,7 @@ impl Options {
             lifetime: Lifetime::Tied,
             images: Vec::new(),
             static_pods: Vec::new(),
+            controller_flags: Vec::new(),
         }
     }
 }
@@ -104,6 +107,7 @@ impl RealCluster {
             lifetime: options.lifetime,
             surroundings: Surroundings::Nodes,
             api_server: addresses::api_server(),
+            controller_flags: options.controller_flags.clone(),
             ..control_plane::Options::named(&options.label)
         };
         let plane = ControlPlane::start(&places.control_plane, &plane_options).await?;
