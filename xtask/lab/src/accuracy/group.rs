@@ -13,15 +13,15 @@ use super::{
     sources::Clock,
     table::Line,
     truth::{Load, Seconds, seconds},
-    workloads::{self, Known, NAMESPACE, Row},
+    workloads::{self, BURSTS, CHANGING, Known, NAMESPACE, Row},
 };
 use crate::nodes::RealCluster;
 
 const START: Duration = Duration::from_mins(5);
 /// Until everything that is said is of running pods: two looks of metrics-server, and a window.
 const SETTLE: Duration = Duration::from_secs(50);
-/// How long a group is looked at: the second has bursts of 40 s, of which some are wanted.
-const SPANS: [Duration; 2] = [Duration::from_secs(90), Duration::from_secs(260)];
+/// How long a group is looked at, and how long one with bursts of 40 s, of which some are wanted.
+const SPANS: (Duration, Duration) = (Duration::from_secs(90), Duration::from_secs(260));
 /// Between two looks at the kernel's files and at logs.
 const LOOK: Duration = Duration::from_secs(10);
 /// A container that was started again is judged from then on.
@@ -78,7 +78,7 @@ async fn start(cluster: &mut RealCluster, number: u8) -> Result<()> {
     cluster
         .wait("the workloads run", START, async |plane| Ok(running(&pods_of(plane).await?) >= wanted))
         .await?;
-    if number == 2 {
+    if number == CHANGING {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/debugged/ephemeralcontainers");
         let request = http::Request::patch(path)
             .header("content-type", "application/strategic-merge-patch+json")
@@ -125,13 +125,14 @@ async fn watch(cluster: &mut RealCluster, clock: Clock, number: u8) -> Result<Se
         bursts: Load { millicores: 0.0, spans: Vec::new() },
         restarts: Vec::new(),
     };
-    let length = SPANS.get(usize::from(number) - 1).copied().unwrap_or_default().as_secs_f64();
+    let changes = number == CHANGING;
+    let length = if changes { SPANS.1 } else { SPANS.0 }.as_secs_f64();
     loop {
         cluster.check()?;
         seen.grounds.push(Ground::read(cluster.machines.first().context("no node")?).await?);
         let mut pods = cluster.plane.get("/api/v1/pods").await?;
         seen.ids.append(&mut ground::ids(&pods.take()));
-        if number == 2 {
+        if changes {
             // Only the log of the container that runs, or ran last, can be read.
             if let Some(begun) = begun(&log(cluster, "restarts").await?)
                 && !seen.restarts.contains(&begun)
@@ -145,8 +146,8 @@ async fn watch(cluster: &mut RealCluster, clock: Clock, number: u8) -> Result<Se
         sleep(LOOK).await;
     }
     seen.span.1 = clock.now();
-    if number == 2 {
-        seen.bursts = Load::from_log(200.0, &log(cluster, "bursts").await?);
+    if changes {
+        seen.bursts = Load::from_log(BURSTS, &log(cluster, "bursts").await?);
     }
     Ok(seen)
 }

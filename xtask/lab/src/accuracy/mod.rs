@@ -94,7 +94,7 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     let sampler = Sampler::start(sources);
     let mut lines = Vec::new();
     let mut edges = Vec::new();
-    for number in [1, 2] {
+    for number in workloads::GROUPS {
         let group = group::measure(&mut cluster, &sampler, clock, number, &workloads::rows(&node)).await?;
         lines.extend(group.lines);
         edges.extend(group.bursts);
