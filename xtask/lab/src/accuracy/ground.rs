@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::{reading::Key, truth::Seconds};
+use super::{
+    reading::Key,
+    sources::Clock,
+    truth::{Course, Seconds},
+};
 use crate::nodes::Machine;
 
 /// One process reads each kind of file in all cgroups: starting processes is what an emulated machine is slow at.
@@ -26,13 +30,17 @@ pub struct Files {
 pub struct Ground {
     /// Seconds since the node's start.
     pub uptime: Seconds,
+    /// The node's clock when all of it was read.
+    pub read: Seconds,
     by_id: BTreeMap<String, Files>,
 }
 
 impl Ground {
     /// Reads the node's files.
-    pub async fn read(node: &Machine) -> Result<Self> {
-        parse(&node.shell(SCRIPT).await?)
+    pub async fn read(node: &Machine, clock: Clock) -> Result<Self> {
+        let mut ground = parse(&node.shell(SCRIPT).await?)?;
+        ground.read = clock.now();
+        Ok(ground)
     }
 
     /// Of a container, by its id.
@@ -48,11 +56,30 @@ impl Ground {
     }
 }
 
+/// How a container's counter grew.
+pub fn course(grounds: &[Ground], id: &str) -> Course {
+    let started = started(grounds);
+    let of = |ground: &Ground| Some((started + ground.uptime, ground.of(id)?.cpu_seconds));
+    Course(grounds.iter().filter_map(of).collect())
+}
+
+/// From the first look to the last.
+pub fn span(grounds: &[Ground]) -> Option<(Seconds, Seconds)> {
+    let started = started(grounds);
+    let (first, last) = grounds.first().zip(grounds.last())?;
+    Some((started + first.uptime, started + last.uptime))
+}
+
+/// When the node was started, by its own clock. A shell's answer takes its time: of all, the quickest tells.
+fn started(grounds: &[Ground]) -> Seconds {
+    grounds.iter().map(|ground| ground.read - ground.uptime).fold(f64::INFINITY, f64::min)
+}
+
 fn parse(text: &str) -> Result<Ground> {
     let mut lines = text.lines();
     let uptime = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
-    let mut ground =
-        Ground { uptime: uptime.with_context(|| format!("no uptime in {text}"))?, by_id: BTreeMap::new() };
+    let uptime = uptime.with_context(|| format!("no uptime in {text}"))?;
+    let mut ground = Ground { uptime, read: 0.0, by_id: BTreeMap::new() };
     let mut inactive: BTreeMap<String, f64> = BTreeMap::new();
     for line in lines {
         let Some((path, said)) = line.split_once(':') else { continue };

@@ -12,16 +12,16 @@ use super::{
     sampler::Sampler,
     sources::Clock,
     table::Line,
-    truth::{Load, Seconds, seconds},
+    truth::{Course, Load, Seconds, seconds},
     workloads::{self, BURSTS, CHANGING, Known, NAMESPACE, Row},
 };
 use crate::nodes::RealCluster;
 
 const START: Duration = Duration::from_mins(5);
 /// Until everything that is said is of running pods: two looks of metrics-server, and a window.
-const SETTLE: Duration = Duration::from_secs(50);
+const SETTLE: Duration = Duration::from_secs(40);
 /// How long a group is looked at, and how long one with bursts of 40 s, of which some are wanted.
-const SPANS: (Duration, Duration) = (Duration::from_secs(90), Duration::from_secs(260));
+const SPANS: (Duration, Duration) = (Duration::from_secs(75), Duration::from_secs(210));
 /// Between two looks at the kernel's files and at logs.
 const LOOK: Duration = Duration::from_secs(10);
 /// A container that was started again is judged from then on.
@@ -129,7 +129,7 @@ async fn watch(cluster: &mut RealCluster, clock: Clock, number: u8) -> Result<Se
     let length = if changes { SPANS.1 } else { SPANS.0 }.as_secs_f64();
     loop {
         cluster.check()?;
-        seen.grounds.push(Ground::read(cluster.machines.first().context("no node")?).await?);
+        seen.grounds.push(Ground::read(cluster.machines.first().context("no node")?, clock).await?);
         let mut pods = cluster.plane.get("/api/v1/pods").await?;
         seen.ids.append(&mut ground::ids(&pods.take()));
         if changes {
@@ -174,13 +174,13 @@ pub async fn remove_all(cluster: &mut RealCluster) -> Result<()> {
 }
 
 fn line(row: &Row, seen: &Seen, sampler: &Sampler) -> Result<Line> {
-    let spans = match row.known {
-        Known::Restarts(_) => seen
-            .restarts
-            .iter()
-            .map(|begun| ((begun + AGE).max(seen.span.0), (begun + LIFE).min(seen.span.1)))
-            .collect(),
-        _ => vec![seen.span],
+    let spans = if let Known::Restarts(_) = row.known {
+        let lives = seen.restarts.iter();
+        lives.map(|begun| ((begun + AGE).max(seen.span.0), (begun + LIFE).min(seen.span.1))).collect()
+    } else {
+        // Of a window that began before the first look nothing is known.
+        let (first, last) = ground::span(&seen.grounds).context("the node's files were not read")?;
+        vec![(first + WINDOW, last)]
     };
     let mut truths = Vec::new();
     let mut doubt = None;
@@ -196,8 +196,11 @@ fn line(row: &Row, seen: &Seen, sampler: &Sampler) -> Result<Line> {
     let text = match row.known {
         Known::Bursts(millicores) => format!("0 and {millicores} m"),
         Known::Memory(_) => format!("{:.1} MiB", size / 1_048_576.0),
-        _ if row.keys.len() > 1 => format!("{size:.1} m each"),
-        _ => format!("{size:.1} m"),
+        Known::Limit(planned) | Known::Share(planned) | Known::Restarts(planned) => {
+            let each = if row.keys.len() > 1 { " each" } else { "" };
+            let kept = !truths.iter().any(|truth| matches!(truth, Truth::Counted(_)));
+            if kept { format!("{planned} m{each}") } else { format!("{planned} m{each}, used {size:.1}") }
+        }
     };
     Ok(Line { title: row.title.to_owned(), truth: text, memory, size, doubt, verdicts })
 }
@@ -205,6 +208,10 @@ fn line(row: &Row, seen: &Seen, sampler: &Sampler) -> Result<Line> {
 fn size(truth: &Truth) -> f64 {
     match truth {
         Truth::Cpu(load) => load.millicores,
+        Truth::Counted(Course(looks)) => {
+            let ends = looks.first().zip(looks.last());
+            ends.map_or(0.0, |(first, last)| (last.1 - first.1) / (last.0 - first.0) * 1000.0)
+        }
         Truth::Rate(rate) | Truth::Memory(rate) => *rate,
     }
 }
@@ -220,10 +227,15 @@ fn truth(row: &Row, key: &Key, seen: &Seen) -> Result<(Truth, Option<String>)> {
     };
     Ok(match row.known {
         Known::Limit(planned) | Known::Share(planned) => {
-            let real = rate()?;
-            // An emulated processor that had to serve others first: what was used counts.
-            let kept = (real - planned).abs() <= planned * CPU_TOLERANCE;
-            (Truth::Rate(if kept { planned } else { real }), None)
+            let kept = (rate()? - planned).abs() <= planned * CPU_TOLERANCE;
+            let truth = if kept {
+                Truth::Rate(planned)
+            } else {
+                // The emulated processor had to serve others first: what was used counts.
+                let id = seen.ids.get(key).with_context(|| format!("{key:?} did not run"))?;
+                Truth::Counted(ground::course(&seen.grounds, id))
+            };
+            (truth, None)
         }
         Known::Bursts(_) => {
             let planned = seen.bursts.mean(seen.span.0, seen.span.1);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::truth::{Load, Seconds};
+use super::truth::{Course, Load, Seconds};
 
 /// The span that a user expects a CPU value to stand for: what metrics-server's default gives, and Waggle's.
 pub const WINDOW: Seconds = 15.0;
@@ -92,6 +92,8 @@ impl Readings {
 pub enum Truth {
     /// Its CPU: what it used over the window before a question.
     Cpu(Load),
+    /// Its CPU, which did not come to what was planned: what the kernel counted over the window before a question.
+    Counted(Course),
     /// Its CPU, which is the same all the time that it is judged.
     Rate(f64),
     /// Its working set, bytes.
@@ -127,12 +129,14 @@ pub fn judge(
     let (mut said, mut error) = (Vec::new(), Vec::new());
     for &(key, truth) in known {
         for reading in readings.of(source, key).iter().filter(|reading| within(reading.asked)) {
+            let (from, to) = (reading.asked - WINDOW, reading.asked);
             let (value, true_value) = match truth {
-                Truth::Cpu(load) => (reading.millicores, load.mean(reading.asked - WINDOW, reading.asked)),
-                Truth::Rate(millicores) => (reading.millicores, *millicores),
-                Truth::Memory(bytes) => (reading.bytes, *bytes),
+                Truth::Cpu(load) => (reading.millicores, Some(load.mean(from, to))),
+                Truth::Counted(course) => (reading.millicores, course.mean(from, to)),
+                Truth::Rate(millicores) => (reading.millicores, Some(*millicores)),
+                Truth::Memory(bytes) => (reading.bytes, Some(*bytes)),
             };
-            let Some(value) = value else { continue };
+            let (Some(value), Some(true_value)) = (value, true_value) else { continue };
             said.push(value);
             error.push((value - true_value).abs());
             ages.push(reading.asked - reading.stamp);

@@ -15,7 +15,7 @@ use crate::nodes::RealCluster;
 
 const NAME: &str = "scaled";
 /// The pod is idle for so long first: the autoscaler believes no value that is of a pod's start.
-const IDLE: &str = "60s";
+const IDLE: &str = "45s";
 /// From objects to a running pod.
 const START: Duration = Duration::from_mins(3);
 /// A load is given up on after that.

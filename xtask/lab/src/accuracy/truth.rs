@@ -46,6 +46,28 @@ impl Load {
     }
 }
 
+/// What the kernel counted, at some instants in order: the truth where a load was kept from what it may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course(pub Vec<(Seconds, f64)>);
+
+impl Course {
+    /// The mean rate between two instants, millicores; `None` where it was not looked at.
+    pub fn mean(&self, from: Seconds, to: Seconds) -> Option<f64> {
+        (to > from).then_some(())?;
+        Some((self.at(to)? - self.at(from)?) / (to - from) * 1000.0)
+    }
+
+    /// The counter at an instant, as if it grew evenly between two looks.
+    fn at(&self, instant: Seconds) -> Option<f64> {
+        let after = self.0.iter().position(|&(at, _)| at >= instant)?;
+        let &(end, last) = self.0.get(after)?;
+        let Some(&(begin, first)) = after.checked_sub(1).and_then(|before| self.0.get(before)) else {
+            return (end <= instant).then_some(last);
+        };
+        Some(first + (last - first) * (instant - begin) / (end - begin))
+    }
+}
+
 /// An instant.
 pub fn seconds(time: jiff::Timestamp) -> Seconds {
     time.as_nanosecond() as f64 / 1e9
@@ -67,6 +89,17 @@ mod tests {
         assert!(near(load.mean(20.0, 30.0), 0.0));
         assert!(near(load.mean(15.0, 35.0), 100.0));
         assert!(near(load.mean(5.0, 5.0), 0.0));
+    }
+
+    #[test]
+    fn a_course_is_even_between_looks_and_nothing_beyond_them() {
+        let course = Course(vec![(10.0, 1.0), (20.0, 2.0), (30.0, 5.0)]);
+        assert!(near(course.mean(10.0, 30.0).unwrap(), 200.0));
+        assert!(near(course.mean(15.0, 25.0).unwrap(), 200.0));
+        assert!(near(course.mean(20.0, 25.0).unwrap(), 300.0));
+        assert_eq!(course.mean(5.0, 15.0), None);
+        assert_eq!(course.mean(25.0, 31.0), None);
+        assert_eq!(course.mean(25.0, 25.0), None);
     }
 
     #[test]
