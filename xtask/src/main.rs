@@ -100,6 +100,8 @@ enum Command {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Bench {
+    /// Values of known workloads on a real node, beside metrics-server's and the kubelet's: errors, ages, times (needs root).
+    Accuracy,
     /// The eBPF walk against the cgroup files, and the agent's steady state.
     Collector,
     /// What the streams of a thousand nodes cost the aggregator.
@@ -127,6 +129,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fuzz { target, seconds, input } => {
             fuzz::run(&root, target.as_deref(), seconds, input.as_deref())
         }
+        Command::Bench { what: Bench::Accuracy } => bench::accuracy(&root),
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Image { arch } => image::run(&root, arch),

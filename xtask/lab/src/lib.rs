@@ -1,6 +1,7 @@
 //! Virtual machines as nodes, and scenarios with known truth: what the demo, the end-to-end tests and the benches run
 //! on. Never shipped.
 
+pub mod accuracy;
 pub mod bench;
 pub mod central;
 pub mod checks;

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use waggle_lab::{
-    bench,
+    accuracy, bench,
     control_plane::{Places, lasting},
     demo,
     image::product::{self, Build, Made},
@@ -44,7 +44,7 @@ enum Command {
     /// Measure.
     Bench {
         /// What.
-        #[arg(value_parser = ["collector", "ingest"])]
+        #[arg(value_parser = ["accuracy", "collector", "ingest"])]
         what: String,
         /// Simulated nodes, for ingest.
         #[arg(long, default_value_t = 1000)]
@@ -135,6 +135,11 @@ fn run(command: Command) -> Result<ExitCode> {
     if let Command::Soak { boots } = command {
         nodes::soak::run(boots)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Bench { what, .. } = &command
+        && what == "accuracy"
+    {
+        return Ok(if accuracy::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Command::Cluster { what, .. } = &command {
