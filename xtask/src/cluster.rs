@@ -24,6 +24,13 @@ pub fn up(root: &Path, nodes: u8) -> Result<ExitCode> {
     lab::finish(command(root)?.args(["up", "--nodes", &nodes.to_string()]))
 }
 
+/// Runs the lab on real nodes.
+pub fn on_nodes(root: &Path, args: &[&str]) -> Result<ExitCode> {
+    setup::control_plane::ensure(root)?;
+    setup::nodes::ensure(root)?;
+    lab::run(root, args)
+}
+
 /// Asks the lab, which must have been built to start a cluster, and builds nothing.
 pub fn ask(root: &Path, what: &str) -> Result<ExitCode> {
     if !Path::new(lab::program(root).get_program()).is_file() {

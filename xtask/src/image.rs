@@ -22,6 +22,7 @@ pub fn run(root: &Path, target: build::Target) -> Result<ExitCode> {
             "build: agent and aggregator for arm64, with their standard library (some 10 minutes, once)"
         );
         build::arm64(root)?;
+        try_out(&build::dir(root, target))?;
     }
     let into = dir(root);
     fs::create_dir_all(&into).with_context(|| format!("cannot make {}", into.display()))?;
@@ -32,6 +33,36 @@ pub fn run(root: &Path, target: build::Target) -> Result<ExitCode> {
     command.arg("--binaries").arg(build::dir(root, target));
     command.arg("--units").arg(units).arg("--ebpf-units").arg(ebpf_units);
     lab::finish(command.arg("--into").arg(into))
+}
+
+/// Runs what was built for the other architecture, as far as a processor that is emulated for one program allows.
+fn try_out(programs: &Path) -> Result<()> {
+    let cases: [(&str, &[&str], Option<i32>); 4] = [
+        ("waggle-agent", &["--version"], Some(0)),
+        ("waggle-aggregator", &["--version"], Some(0)),
+        ("waggle-aggregator", &["--no-such-flag"], Some(64)),
+        // What the node offers decides about its exit code, and emulation has no eBPF.
+        ("waggle-agent", &["check"], None),
+    ];
+    for (program, args, wanted) in cases {
+        let path = programs.join(program);
+        let output = Command::new("qemu-aarch64-static").arg(&path).args(args).output();
+        let output = output.context("cannot start qemu-aarch64-static")?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let as_wanted =
+            wanted.map_or(output.status.code().is_some(), |code| output.status.code() == Some(code));
+        if !as_wanted || said.trim().is_empty() {
+            bail!("{program} {} for arm64: {}, it said: {said}", args.join(" "), output.status);
+        }
+        println!(
+            "      {program} {}: {}, {}",
+            args.join(" "),
+            output.status,
+            said.lines().next().unwrap_or_default()
+        );
+    }
+    Ok(())
 }
 
 /// Where the archives are.

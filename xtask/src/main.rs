@@ -75,6 +75,12 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=10))]
         nodes: u8,
     },
+    /// Waggle's life on real nodes: install, upgrade, rollback, evictions, rotation, reboot, drain, uninstall.
+    E2e {
+        /// Virtual machines as nodes; with one, the steps that need two are skipped.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+        nodes: u8,
+    },
     /// Boot real nodes one after the other until one fails: whether the machines can be relied on.
     Soak {
         /// How many.
@@ -94,6 +100,8 @@ enum Command {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Bench {
+    /// Values of known workloads on a real node, beside metrics-server's and the kubelet's: errors, ages, times (needs root).
+    Accuracy,
     /// The eBPF walk against the cgroup files, and the agent's steady state.
     Collector,
     /// What the streams of a thousand nodes cost the aggregator.
@@ -121,17 +129,15 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fuzz { target, seconds, input } => {
             fuzz::run(&root, target.as_deref(), seconds, input.as_deref())
         }
+        Command::Bench { what: Bench::Accuracy } => bench::accuracy(&root),
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Image { arch } => image::run(&root, arch),
         Command::Cluster { what: Cluster::Up, nodes } => cluster::up(&root, nodes),
         Command::Cluster { what: Cluster::Down, .. } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status, .. } => cluster::ask(&root, "status"),
-        Command::Soak { boots } => {
-            setup::control_plane::ensure(&root)?;
-            setup::nodes::ensure(&root)?;
-            lab::run(&root, &["soak", "--boots", &boots.to_string()])
-        }
+        Command::E2e { nodes } => cluster::on_nodes(&root, &["e2e", "--nodes", &nodes.to_string()]),
+        Command::Soak { boots } => cluster::on_nodes(&root, &["soak", "--boots", &boots.to_string()]),
         Command::Bench { what: Bench::Api } => bench::api(&root),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
     }

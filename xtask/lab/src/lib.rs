@@ -1,6 +1,7 @@
 //! Virtual machines as nodes, and scenarios with known truth: what the demo, the end-to-end tests and the benches run
 //! on. Never shipped.
 
+pub mod accuracy;
 pub mod bench;
 pub mod central;
 pub mod checks;
@@ -12,6 +13,7 @@ pub mod demo;
 pub mod image;
 pub mod ingest_bench;
 pub mod layout;
+pub mod life_cycle;
 pub mod metrics;
 pub mod node;
 pub mod nodes;

@@ -9,13 +9,13 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use waggle_lab::{
-    bench,
+    accuracy, bench,
     control_plane::{Places, lasting},
     demo,
     image::product::{self, Build, Made},
     ingest_bench,
     layout::Layout,
-    nodes,
+    life_cycle, nodes,
     paths::Paths,
     relay, shell,
 };
@@ -44,7 +44,7 @@ enum Command {
     /// Measure.
     Bench {
         /// What.
-        #[arg(value_parser = ["collector", "ingest"])]
+        #[arg(value_parser = ["accuracy", "collector", "ingest"])]
         what: String,
         /// Simulated nodes, for ingest.
         #[arg(long, default_value_t = 1000)]
@@ -81,6 +81,12 @@ enum Command {
         /// The folder of the archives.
         #[arg(long)]
         into: PathBuf,
+    },
+    /// Install, upgrade, evict, reboot, drain, uninstall on real nodes.
+    E2e {
+        /// How many nodes.
+        #[arg(long)]
+        nodes: u8,
     },
     /// Boot real nodes one after the other.
     Soak {
@@ -122,9 +128,18 @@ fn run(command: Command) -> Result<ExitCode> {
         nodes::lasting::up(*nodes)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::E2e { nodes } = command {
+        let holds = life_cycle::run(nodes)?;
+        return Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     if let Command::Soak { boots } = command {
         nodes::soak::run(boots)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Bench { what, .. } = &command
+        && what == "accuracy"
+    {
+        return Ok(if accuracy::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Command::Cluster { what, .. } = &command {
@@ -136,6 +151,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Relay { .. }
             | Command::Forward { .. }
             | Command::Soak { .. }
+            | Command::E2e { .. }
             | Command::Cluster { .. }
             | Command::Image { .. } => Ok(ExitCode::SUCCESS),
             Command::Demo { keep } => {

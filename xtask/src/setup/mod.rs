@@ -10,6 +10,7 @@ mod go_programs;
 pub mod helm;
 pub mod kernels;
 mod kubectl;
+pub mod metrics_server;
 pub mod nodes;
 mod rust;
 

@@ -21,7 +21,7 @@ mod aggregator;
 pub mod lasting;
 pub mod pki;
 pub mod process;
-mod registration;
+pub mod registration;
 pub mod servers;
 
 use std::{
@@ -50,6 +50,7 @@ use crate::central::{self, NAMESPACE};
 
 /// How long a process may take until it serves, on a machine that does other things too.
 const START: Duration = Duration::from_mins(1);
+const API_SERVER: &str = "kube-apiserver";
 /// The registrations of metrics.k8s.io.
 pub const API_SERVICES: [&str; 2] = ["v1.metrics.k8s.io", "v1beta1.metrics.k8s.io"];
 
@@ -123,6 +124,7 @@ pub struct ControlPlane {
     kubeconfig: PathBuf,
     aggregator: aggregator::Place,
     running: Mutex<Option<Process>>,
+    api_server_flags: Vec<String>,
     // Ended in this order: whoever asks ends before who answers.
     servers: Vec<Process>,
 }
@@ -154,6 +156,7 @@ impl ControlPlane {
             kubeconfig,
             aggregator: aggregator::Place::choose()?,
             running: Mutex::new(None),
+            api_server_flags: Vec::new(),
             servers: Vec::new(),
         };
         plane.start_servers(options).await?;
@@ -175,7 +178,8 @@ impl ControlPlane {
         }
         let mut flags = servers::api_server(&addresses, &self.pki, surroundings);
         flags.extend(options.api_server_flags.iter().cloned());
-        self.start_server("kube-apiserver", &flags)?;
+        self.start_server(API_SERVER, &flags)?;
+        self.api_server_flags = flags;
         self.wait_ready().await?;
         let user = |name| -> Result<String> {
             Ok(self.pki.user(addresses.api_server, name, &[])?.display().to_string())
@@ -196,6 +200,18 @@ impl ControlPlane {
         let process = Process::start(name, &program, flags, &self.folder, self.lifetime)?;
         self.servers.insert(0, process);
         Ok(())
+    }
+
+    /// Kills kube-apiserver, starts it again as it was, and waits until it is ready.
+    pub async fn restart_api_server(&mut self) -> Result<()> {
+        let position = self.servers.iter().position(|server| server.name() == API_SERVER);
+        let position = position.context("kube-apiserver was not started")?;
+        self.servers.remove(position).kill()?;
+        let program = self.places.programs.join(API_SERVER);
+        let again =
+            Process::start(API_SERVER, &program, &self.api_server_flags, &self.folder, self.lifetime)?;
+        self.servers.insert(position, again);
+        self.wait_ready().await
     }
 
     /// An error with its last words, if a server has ended.

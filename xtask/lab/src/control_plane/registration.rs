@@ -15,11 +15,7 @@ const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 /// Writes a kustomization into `folder`: the overlay with the aggregator's port.
 pub fn write(folder: &Path, port: u16) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let canonical = |path: &Path| {
-        path.canonicalize().with_context(|| format!("cannot find the folder {}", path.display()))
-    };
-    // kustomize takes other folders by relative paths only.
-    let overlay = relative(&canonical(folder)?, &canonical(Path::new(OVERLAY))?);
+    let overlay = way(folder, Path::new(OVERLAY))?;
     let patch = |target: Value, path: &str| {
         let operations = json!([{"op": "replace", "path": path, "value": port}]);
         json!({"target": target, "patch": operations.to_string()})
@@ -38,7 +34,15 @@ pub fn write(folder: &Path, port: u16) -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The way from one folder to another; both are absolute and without links.
+/// The way from one folder to another: kustomize takes other folders by relative paths only.
+pub fn way(from: &Path, to: &Path) -> Result<PathBuf> {
+    let canonical = |path: &Path| {
+        path.canonicalize().with_context(|| format!("cannot find the folder {}", path.display()))
+    };
+    Ok(relative(&canonical(from)?, &canonical(to)?))
+}
+
+/// The same for folders that are absolute and without links.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
     while let (Some(left), Some(right)) = (from.peek(), to.peek())

@@ -43,6 +43,7 @@ pub use self::{
     machine::{Machine, name, stumbled},
     network::{Network, remove as remove_network},
     places::{KERNEL, Places},
+    wait::condition,
 };
 use crate::control_plane::{
     self, ControlPlane,
@@ -142,7 +143,7 @@ impl RealCluster {
         self.wait("every node is Ready", READY, async |plane| {
             let nodes = plane.get("/api/v1/nodes").await?;
             let nodes = nodes["items"].as_array().cloned().unwrap_or_default();
-            Ok(nodes.len() == wanted && nodes.iter().all(|node| wait::condition(node, "Ready")))
+            Ok(nodes.len() == wanted && nodes.iter().all(|node| condition(node, "Ready")))
         })
         .await
     }

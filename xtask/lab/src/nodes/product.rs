@@ -8,7 +8,10 @@ use std::{
 use anyhow::Result;
 
 use super::{Places, RealCluster};
-use crate::{control_plane::API_SERVICES, image::product};
+use crate::{
+    control_plane::API_SERVICES,
+    image::{Image, product},
+};
 
 /// What is applied.
 const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/overlays/default");
@@ -17,8 +20,15 @@ const START: Duration = Duration::from_mins(4);
 
 /// Packs the images that every node has, Waggle's own and those of the lab, into `folder`; their archives.
 pub fn images(places: &Places, folder: &Path) -> Result<Vec<PathBuf>> {
-    let images = product::shipped(&places.binaries).into_iter().chain(product::lab(&places.binaries));
+    let images: Vec<Image> =
+        product::shipped(&places.binaries).into_iter().chain(product::lab(&places.binaries)).collect();
+    pack(&images, folder)
+}
+
+/// Packs images into `folder`; their archives.
+pub fn pack(images: &[Image], folder: &Path) -> Result<Vec<PathBuf>> {
     images
+        .iter()
         .map(|image| {
             let archive = folder.join(format!("{}.tar", image.name.replace(['/', ':'], "-")));
             image.write(&archive).map(|_| archive)
@@ -30,6 +40,11 @@ pub fn images(places: &Places, folder: &Path) -> Result<Vec<PathBuf>> {
 pub async fn install(cluster: &mut RealCluster) -> Result<()> {
     let overlay = Path::new(OVERLAY).display().to_string();
     cluster.plane.kubectl(&["apply", "-k", &overlay]).await?;
+    wait_ready(cluster).await
+}
+
+/// Waits until Waggle's pods are ready and its API is Available.
+pub async fn wait_ready(cluster: &mut RealCluster) -> Result<()> {
     cluster
         .wait("Waggle's pods are ready and its API is Available", START, async |plane| {
             let ready = |kind: &str, name: &str, want: &'static str, have: &'static str| {

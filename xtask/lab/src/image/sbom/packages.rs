@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use cargo_lock::Lockfile;
-use cargo_metadata::MetadataCommand;
+use cargo_metadata::{CargoOpt, MetadataCommand};
 
 /// A package.
 #[derive(Debug, Clone)]
@@ -29,13 +29,15 @@ pub struct Package {
 pub struct Workspace(BTreeMap<String, Package>);
 
 impl Workspace {
-    /// Asks Cargo, which needs no network for it.
+    /// Asks Cargo, which downloads what it has not seen yet.
     pub fn read(root: &Path) -> Result<Self> {
         let lock = root.join("Cargo.lock");
         let lock = Lockfile::load(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
         let metadata = MetadataCommand::new()
             .manifest_path(root.join("Cargo.toml"))
-            .other_options(["--locked", "--offline"].map(str::to_owned))
+            // The eBPF program's dependencies are behind a feature.
+            .features(CargoOpt::AllFeatures)
+            .other_options(["--locked".to_owned()])
             .exec()
             .context("cannot ask Cargo for the packages of this workspace")?;
         let mut packages = BTreeMap::new();
