@@ -121,7 +121,7 @@ impl Collector for Stored {
         let (mut nodes, mut containers) = (0, 0);
         for view in self.0.snapshot().all() {
             nodes += i64::from(view.node.is_some());
-            let of_pods: usize = view.pods.values().map(|pod| pod.containers.len()).sum();
+            let of_pods: usize = view.pods.iter().map(|pod| pod.usages.len()).sum();
             containers += i64::try_from(of_pods).unwrap_or(i64::MAX);
         }
         points.get_or_create(&[("type", "node")]).set(nodes);

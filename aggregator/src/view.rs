@@ -1,18 +1,21 @@
 //! What is served: per node the newest complete entries, made from ring and inventory. Readers take one immutable
 //! [`Snapshot`] of all nodes, at the price of one counter, and never wait while a view is made.
 
+mod entries;
 mod join;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use entries::{Entries, OwnedPodEntry, PodEntry};
 pub use join::Join;
 use parking_lot::RwLock;
+pub use table::Snapshot;
 use tokio::sync::broadcast;
 
 use crate::units::{Bytes, NanoCores, RealTime};
@@ -48,22 +51,13 @@ pub struct NodeEntry {
     pub usage: Usage,
 }
 
-/// A pod's entry: always complete, every container of the expected set that it was made for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodEntry {
-    /// When: the earliest of its containers.
-    pub measured: Measured,
-    /// In serving order (see [`crate::inventory::Pod::containers`]); never empty.
-    pub containers: Vec<(Box<str>, Usage)>,
-}
-
 /// All entries of one node at one generation.
 #[derive(Debug, Clone, Default)]
 pub struct NodeView {
     /// The node's own entry.
     pub node: Option<NodeEntry>,
-    /// Entries by `metadata.uid` of the pod.
-    pub pods: HashMap<Box<str>, Arc<PodEntry>>,
+    /// Those of its pods.
+    pub pods: Entries,
 }
 
 /// The views of all nodes. Cheap to clone: clones share one table.
@@ -101,7 +95,7 @@ impl Views {
         // What it replaces is dropped after the lock.
         let _replaced = {
             let mut table = self.table.write();
-            table.nodes_with_mut(&node).and_then(|nodes| nodes.insert(Arc::clone(&node), view))
+            table.insert(&node, &view)
         };
         self.announce(node);
     }
@@ -110,7 +104,7 @@ impl Views {
     pub fn remove(&self, node: &str) {
         let _removed = {
             let mut table = self.table.write();
-            table.nodes_with_mut(node).and_then(|nodes| nodes.remove(node))
+            table.remove(node)
         };
         self.announce(node.into());
     }
@@ -124,46 +118,4 @@ impl Views {
         // No receiver is the normal state: only watches need to know.
         let _ = self.changes.0.send(node);
     }
-}
-
-/// Parts of the table: publishing copies at most one of them, and only while a reader holds the table.
-const PARTS: usize = 64;
-
-type Part = HashMap<Arc<str>, Arc<NodeView>>;
-
-/// The views of all nodes at one moment. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// By hash of the node's name.
-    parts: Arc<Vec<Arc<Part>>>,
-}
-
-impl Default for Snapshot {
-    fn default() -> Self {
-        Self { parts: Arc::new(vec![Arc::default(); PARTS]) }
-    }
-}
-
-impl Snapshot {
-    /// The view of a node.
-    pub fn node(&self, name: &str) -> Option<&Arc<NodeView>> {
-        self.parts.get(part_of(name))?.get(name)
-    }
-
-    /// The views of all nodes, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<NodeView>> {
-        self.parts.iter().flat_map(|part| part.values())
-    }
-
-    fn nodes_with_mut(&mut self, name: &str) -> Option<&mut Part> {
-        Arc::make_mut(&mut self.parts).get_mut(part_of(name)).map(Arc::make_mut)
-    }
-}
-
-/// Any even spread will do (this is FNV-1a): the maps inside have their own hash.
-fn part_of(name: &str) -> usize {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    usize::try_from(hash % PARTS as u64).unwrap_or_default()
 }

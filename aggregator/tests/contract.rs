@@ -14,6 +14,10 @@ mod discovery;
 mod errors;
 #[path = "contract/health.rs"]
 mod health;
+#[path = "contract/identities.rs"]
+mod identities;
+#[path = "contract/limits.rs"]
+mod limits;
 #[path = "contract/negotiation.rs"]
 mod negotiation;
 #[path = "contract/objects.rs"]

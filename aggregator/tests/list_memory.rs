@@ -1,6 +1,6 @@
 //! What a list allocates: its frames, and nothing that grows with the cluster. Counts, so the same on every machine.
 
-#[path = "../benches/cluster/mod.rs"]
+#[path = "../examples/cluster/mod.rs"]
 mod cluster;
 
 use cluster::{ALL_PODS, Cluster, api, ask, noon};

@@ -98,7 +98,7 @@ pub async fn run(report: &mut Report) {
 
     table(
         "Over TLS on loopback, one request after the other",
-        "      bytes      p50      p99   server CPU per request",
+        "      bytes      p50      p99   CPU of server and client per request",
     );
     let mut figures = Vec::new();
     for (name, path, accept, protocol, rounds) in [
@@ -116,7 +116,8 @@ pub async fn run(report: &mut Report) {
         for _ in 0..3 {
             connection.ask(path, accept, NO_PAUSE).await;
         }
-        let (began, before) = (Instant::now(), server.process.cpu());
+        let client = Process(std::process::id());
+        let (began, before, client_before) = (Instant::now(), server.process.cpu(), client.cpu());
         let mut times = Vec::new();
         let mut bytes = 0;
         for _ in 0..rounds {
@@ -126,9 +127,17 @@ pub async fn run(report: &mut Report) {
         }
         let own = background.mul_f64(began.elapsed().as_secs_f64());
         let used = server.process.cpu().saturating_sub(before).saturating_sub(own);
-        let each = used / rounds;
+        let (each, client_each) = (used / rounds, client.cpu().saturating_sub(client_before) / rounds);
         let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
-        row(name, &format!("{bytes:>11} {:>5.1} ms {:>5.1} ms   {:>8.3} ms", ms(p50), ms(p99), ms(each)));
+        let (each_ms, client_ms) = (ms(each), ms(client_each));
+        row(
+            name,
+            &format!(
+                "{bytes:>11} {:>5.1} ms {:>5.1} ms   {each_ms:>8.3} ms {client_ms:>8.3} ms",
+                ms(p50),
+                ms(p99)
+            ),
+        );
         figures.push((name, ms(p50), ms(p99), ms(each)));
     }
     let figure = |name: &str| figures.iter().find(|row| row.0 == name).expect("it was measured");

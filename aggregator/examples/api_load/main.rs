@@ -8,11 +8,11 @@
 #![allow(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to say")]
 
 mod client;
-#[path = "../../benches/cluster/mod.rs"]
+#[path = "../cluster/mod.rs"]
 mod cluster;
 mod in_process;
 mod load;
-#[path = "../../benches/naive/mod.rs"]
+#[path = "../naive/mod.rs"]
 mod naive;
 mod process;
 mod report;

@@ -1,7 +1,6 @@
 //! The API port without its sockets: one node, two pods, and a gate that lets everybody in whom the front proxy names.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,9 +16,9 @@ use waggle_aggregator::{
         Snapshot, Unauthorized, User, decide, strip,
     },
     health::{Check, Probe},
-    inventory::{Container, Inventory, Node, Pod},
+    inventory::{Container, Indexed, Inventory, Node, Pod},
     units::{Bytes, NanoCores, RealTime},
-    view::{Measured, NodeEntry, NodeView, PodEntry, Usage, Views},
+    view::{Entries, Measured, NodeEntry, NodeView, Usage, Views},
 };
 
 /// An answer that was read to its end.
@@ -134,7 +133,7 @@ fn source() -> Source {
     });
     let usage = Usage { cpu: NanoCores(1_234_567), memory: Bytes(3 << 20), swap: None };
     let measured = Measured { timestamp: NOW, window: Duration::from_millis(14_998), seen: Instant::now() };
-    let mut pods = HashMap::new();
+    let mut pods = Entries::default();
     for (namespace, name) in [("shop", "web-0"), ("db", "db-0")] {
         let uid = format!("{namespace}-{name}");
         source.inventory.apply_pod(Pod {
@@ -147,9 +146,11 @@ fn source() -> Source {
             service_account: "default".into(),
             running: true,
             containers: vec![Container { name: "c".into(), id: None, running: true }],
+            indexed: Indexed::default(),
         });
-        let entry = PodEntry { measured, containers: vec![("c".into(), usage)] };
-        pods.insert(uid.as_str().into(), Arc::new(entry));
+        if let Some(pod) = source.inventory.pod(namespace, name) {
+            pods.set(&pod, measured, &pod.indexed.expected, &[usage]);
+        }
     }
     source.views.publish("a".into(), NodeView { node: Some(NodeEntry { measured, usage }), pods });
     source

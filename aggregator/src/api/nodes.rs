@@ -1,10 +1,10 @@
 //! NodeMetrics: which nodes are served, and how one is found.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use super::{
     Fresh, Source,
-    object::{Numbers, Object},
+    object::{Numbers, Object, Objects},
     query::ListOptions,
     status::{Failure, GROUP},
     watch::{Item, ResourceVersion, Watched},
@@ -31,21 +31,29 @@ pub struct Nodes {
     fresh: Fresh,
 }
 
-impl Iterator for Nodes {
-    type Item = NodeMetrics;
+impl Objects for Nodes {
+    type Object<'a> = NodeMetrics;
 
-    fn next(&mut self) -> Option<NodeMetrics> {
-        let Self { walk, views, options, fresh } = self;
-        while let Some(node) = walk.next() {
-            if !options.fields.matches("", &node.name) || !options.labels.matches(&node.labels) {
-                continue;
-            }
-            let found = views.node(&node.name).and_then(|view| NodeMetrics::of(*fresh, node, view));
-            if found.is_some() {
-                return found;
+    fn visit(&mut self, mut take: impl FnMut(&NodeMetrics) -> ControlFlow<()>) -> ControlFlow<()> {
+        while let [node, ..] = self.walk.ahead(1) {
+            let listed = self.listed(node);
+            self.walk.pass(1);
+            if let Some(node) = listed {
+                take(&node)?;
             }
         }
-        None
+        ControlFlow::Continue(())
+    }
+}
+
+impl Nodes {
+    /// A node, if it is selected and served.
+    fn listed(&self, node: &Arc<Node>) -> Option<NodeMetrics> {
+        let Self { views, options, fresh, .. } = self;
+        if !options.fields.matches("", &node.name) || !options.labels.matches(&node.labels) {
+            return None;
+        }
+        views.node(&node.name).and_then(|view| NodeMetrics::of(*fresh, node, view))
     }
 }
 

@@ -1,24 +1,36 @@
 //! PodMetrics: which pods are served, and how one is found.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use super::{
     Fresh, Source,
-    object::{self, Numbers, Object},
+    object::{self, Numbers, Object, Objects},
     query::ListOptions,
     status::{Failure, GROUP},
     watch::{Item, ResourceVersion, Watched},
 };
 use crate::{
     inventory::{Labels, Pod, Walk},
-    view::{Measured, NodeView, PodEntry, Snapshot, Usage},
+    view::{Measured, NodeView, OwnedPodEntry, PodEntry, Snapshot, Usage},
 };
+
+/// Entries are looked up for so many pods before the first of them is written: memory is then fetched for all of them at
+/// once, not for one after the other.
+const AHEAD: usize = 16;
 
 /// A pod with its newest complete entry.
 #[derive(Debug, Clone)]
 pub struct PodMetrics {
     pod: Arc<Pod>,
-    entry: Arc<PodEntry>,
+    entry: OwnedPodEntry,
+    version: Option<ResourceVersion>,
+}
+
+/// The same, lent by what a list keeps alive.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    pod: &'a Pod,
+    entry: PodEntry<'a>,
     version: Option<ResourceVersion>,
 }
 
@@ -32,24 +44,48 @@ pub struct Pods {
     fresh: Fresh,
 }
 
-impl Iterator for Pods {
-    type Item = PodMetrics;
+impl Objects for Pods {
+    type Object<'a> = Listed<'a>;
 
-    fn next(&mut self) -> Option<PodMetrics> {
-        let Self { walk, views, options, fresh } = self;
-        while let Some(pod) = walk.next() {
-            let selected = pod.running
-                && options.fields.matches(&pod.namespace, &pod.name)
-                && options.labels.matches(&pod.labels);
-            if !selected {
-                continue;
+    fn visit(&mut self, mut take: impl FnMut(&Listed<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        loop {
+            let ahead = self.walk.ahead(AHEAD);
+            if ahead.is_empty() {
+                return ControlFlow::Continue(());
             }
-            let found = views.node(&pod.node).and_then(|view| PodMetrics::of(*fresh, pod, view));
-            if found.is_some() {
-                return found;
+            let mut listed = [None; AHEAD];
+            for (place, pod) in listed.iter_mut().zip(ahead) {
+                *place = self.listed(pod);
+            }
+            let mut passed = ahead.len();
+            let mut flow = ControlFlow::Continue(());
+            for (at, listed) in listed.iter().enumerate() {
+                flow = listed.as_ref().map_or(flow, &mut take);
+                if flow.is_break() {
+                    passed = at + 1;
+                    break;
+                }
+            }
+            self.walk.pass(passed);
+            if flow.is_break() {
+                return flow;
             }
         }
-        None
+    }
+}
+
+impl Pods {
+    /// A pod, if it is selected and served.
+    fn listed<'a>(&'a self, pod: &'a Pod) -> Option<Listed<'a>> {
+        let Self { views, options, fresh, .. } = self;
+        let selected = pod.running
+            && options.fields.matches(&pod.namespace, &pod.name)
+            && options.labels.matches(&pod.labels);
+        if !selected {
+            return None;
+        }
+        let entry = views.pod(pod).filter(|entry| fresh.allows(entry.measured))?;
+        Some(Listed { pod, entry, version: None })
     }
 }
 
@@ -79,8 +115,12 @@ impl PodMetrics {
     }
 
     pub(super) fn of(fresh: Fresh, pod: &Arc<Pod>, view: &NodeView) -> Option<Self> {
-        let entry = view.pods.get(&pod.uid).filter(|entry| fresh.allows(&entry.measured))?;
-        Some(Self { pod: Arc::clone(pod), entry: Arc::clone(entry), version: None })
+        let entry = view.pods.get(pod).filter(|entry| fresh.allows(entry.measured))?;
+        Some(Self { pod: Arc::clone(pod), entry: entry.to_owned(), version: None })
+    }
+
+    fn lent(&self) -> Listed<'_> {
+        Listed { pod: &self.pod, entry: self.entry.entry(), version: self.version }
     }
 }
 
@@ -100,11 +140,11 @@ impl Object for PodMetrics {
     }
 
     fn measured(&self) -> &Measured {
-        &self.entry.measured
+        self.entry.entry().measured
     }
 
     fn total(&self) -> Usage {
-        object::sum(self.entry.containers.iter().map(|(_, usage)| usage))
+        self.lent().total()
     }
 
     fn resource_version(&self) -> Option<ResourceVersion> {
@@ -112,7 +152,40 @@ impl Object for PodMetrics {
     }
 
     fn numbers(&self) -> Numbers<'_> {
-        Numbers::Containers(&self.entry.containers)
+        let entry = self.entry.entry();
+        Numbers::Containers(entry.names, entry.usages)
+    }
+}
+
+impl Object for Listed<'_> {
+    const KIND: &'static str = "PodMetrics";
+
+    fn namespace(&self) -> &str {
+        &self.pod.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.pod.name
+    }
+
+    fn labels(&self) -> &Labels {
+        &self.pod.labels
+    }
+
+    fn measured(&self) -> &Measured {
+        self.entry.measured
+    }
+
+    fn total(&self) -> Usage {
+        object::sum(self.entry.usages)
+    }
+
+    fn resource_version(&self) -> Option<ResourceVersion> {
+        self.version
+    }
+
+    fn numbers(&self) -> Numbers<'_> {
+        Numbers::Containers(self.entry.names, self.entry.usages)
     }
 }
 
@@ -131,7 +204,7 @@ impl Item for PodMetrics {
 
 impl Watched for PodMetrics {
     fn is_served_like(&self, other: &Self) -> bool {
-        (Arc::ptr_eq(&self.entry, &other.entry) || self.entry == other.entry) && self.is_selected_like(other)
+        self.entry == other.entry && self.is_selected_like(other)
     }
 
     fn versioned(&self, version: ResourceVersion) -> Self {

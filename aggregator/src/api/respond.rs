@@ -133,13 +133,13 @@ impl<G: Gate> Api<G> {
             Route::Nodes(version, Some(name)) => {
                 let (encoder, representation) = self.encoder(*version, accept, query, false)?;
                 let node = NodeMetrics::get(&self.source, name, now)?;
-                self.count(Some(node.clone()));
+                self.count(vec![node.clone()].into_iter());
                 Ok(one(&encoder, representation, node))
             }
             Route::Pod(version, namespace, name) => {
                 let (encoder, representation) = self.encoder(*version, accept, query, false)?;
                 let pod = PodMetrics::get(&self.source, namespace, name, now)?;
-                self.count(Some(pod.clone()));
+                self.count(vec![pod.clone()].into_iter());
                 Ok(one(&encoder, representation, pod))
             }
             Route::Health(path) => self.health(path, query),
@@ -158,12 +158,12 @@ impl<G: Gate> Api<G> {
     }
 
     /// Counts how fresh what is answered is, where that is asked for.
-    pub(super) fn count<T: Object>(&self, objects: impl IntoIterator<Item = T>) {
+    pub(super) fn count(&self, objects: impl Objects) {
         let Some(compatibility) = &self.settings.compatibility else { return };
         let now = (self.settings.now)().instant;
-        for object in objects {
+        objects.visit_all(|object| {
             compatibility.answered(now.saturating_duration_since(object.measured().seen));
-        }
+        });
     }
 
     pub(super) fn encoder(
@@ -266,7 +266,11 @@ impl<G: Gate> Api<G> {
     }
 }
 
-pub(super) fn one<T: Object>(encoder: &Encoder, representation: Representation, object: T) -> Response<Body> {
+pub(super) fn one<T: Object + Clone + Send + 'static>(
+    encoder: &Encoder,
+    representation: Representation,
+    object: T,
+) -> Response<Body> {
     let bytes = encoder.one(object);
     let body = match representation {
         Representation::Json | Representation::Protobuf => Body::full(bytes),

@@ -13,6 +13,9 @@ const RAW: u8 = 2;
 
 /// A message, as the list of its fields.
 pub trait Message {
+    /// How many bytes its length takes, mostly, 1 or 2: where that is wrong, what was written is moved.
+    const PREFIX: usize = 1;
+
     /// Gives every field to `to`, in the order in which they are to be written. It must do the same each time.
     fn fields(&self, to: &mut impl Fields);
 
@@ -41,7 +44,7 @@ pub trait Fields {
     fn encoded(&mut self, fields: &[u8]);
 
     /// A message.
-    fn message(&mut self, field: u8, message: &impl Message) {
+    fn message<M: Message>(&mut self, field: u8, message: &M) {
         self.delimited(field, message.length(), |out| message.fields(out));
     }
 }
@@ -77,20 +80,22 @@ impl Fields for BytesMut {
         self.extend_from_slice(fields);
     }
 
-    fn message(&mut self, field: u8, message: &impl Message) {
-        // One byte of length is enough for most messages; a longer one is moved by what its length needs more.
-        self.extend_from_slice(&[field << 3 | 2, 0]);
+    fn message<M: Message>(&mut self, field: u8, message: &M) {
+        let begin = [field << 3 | 2, 0, 0];
+        self.extend_from_slice(begin.get(..=M::PREFIX).unwrap_or(&begin));
         let start = self.len();
         message.fields(self);
         let length = self.len() - start;
-        let more = varint_length(length as u64) - 1;
-        if more > 0 {
-            self.resize(start + length + more, 0);
-            self.copy_within(start..start + length, start + more);
+        let needed = varint_length(length as u64);
+        if needed != M::PREFIX {
+            let to = start - M::PREFIX + needed;
+            self.resize(self.len().max(to + length), 0);
+            self.copy_within(start..start + length, to);
+            self.truncate(to + length);
         }
         let mut rest = length;
-        for (at, byte) in self.iter_mut().skip(start - 1).take(more + 1).enumerate() {
-            *byte = low_bits(rest as u64) | if at < more { 0x80 } else { 0 };
+        for (at, byte) in self.iter_mut().skip(start - M::PREFIX).take(needed).enumerate() {
+            *byte = low_bits(rest as u64) | if at + 1 < needed { 0x80 } else { 0 };
             rest >>= 7;
         }
     }
@@ -192,13 +197,15 @@ mod tests {
         );
     }
 
-    struct Nested<'a>(&'a str, usize);
+    struct Nested<'a, const PREFIX: usize>(&'a str, usize);
 
-    impl Message for Nested<'_> {
+    impl<const PREFIX: usize> Message for Nested<'_, PREFIX> {
+        const PREFIX: usize = PREFIX;
+
         fn fields(&self, to: &mut impl Fields) {
             to.text(1, self.0);
             if self.1 > 0 {
-                to.message(2, &Nested(self.0, self.1 - 1));
+                to.message(2, &Self(self.0, self.1 - 1));
             }
             to.encoded(b"\x18\x01");
         }
@@ -220,10 +227,13 @@ mod tests {
         for length in [0, 1, 100, 125, 126, 127, 128, 5000, 16_381, 16_384, 70_000] {
             for depth in 0..4 {
                 let text = "x".repeat(length);
-                let mut out = BytesMut::new();
-                Nested(&text, depth).fields(&mut out);
-                assert_eq!(out.len(), Nested(&text, depth).length(), "{length} {depth}");
-                assert!(out[..] == nested(&text, depth)[..], "{length} {depth}");
+                let (mut one, mut two) = (BytesMut::new(), BytesMut::new());
+                Nested::<1>(&text, depth).fields(&mut one);
+                Nested::<2>(&text, depth).fields(&mut two);
+                for out in [one, two] {
+                    assert_eq!(out.len(), Nested::<1>(&text, depth).length(), "{length} {depth}");
+                    assert!(out[..] == nested(&text, depth)[..], "{length} {depth}");
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{Check, Probe};
 use crate::{
-    inventory::Inventory,
+    inventory::{Inventory, Pod},
     tls,
     view::{NodeView, Views},
 };
@@ -89,8 +89,8 @@ impl Conditions {
             return Err("no node has values yet".to_owned());
         }
         let pod = |view: &NodeView, node: &str| {
-            let served = |uid: &str| view.pods.get(uid).is_some_and(|entry| fresh(entry.measured.seen));
-            self.inventory.pods_on(node).iter().any(|pod| pod.running && served(&pod.uid))
+            let served = |pod: &Pod| view.pods.get(pod).is_some_and(|entry| fresh(entry.measured.seen));
+            self.inventory.pods_on(node).iter().any(|pod| pod.running && served(pod))
         };
         if !views().any(|(view, node)| pod(&view, &node.name)) {
             return Err("no running pod has values yet".to_owned());

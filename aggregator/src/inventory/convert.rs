@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
-use super::{Container, Labels, Node, Pod, capacity};
+use super::{Container, Indexed, Labels, Node, Pod, capacity};
 use crate::units::{Bytes, ContainerId, NanoCores};
 
 /// Of a Pod's `spec` what Waggle needs.
@@ -78,6 +78,7 @@ pub(super) fn pod(metadata: &ObjectMeta, spec: PodSpec, status: &PodStatus) -> O
         service_account: spec.service_account_name,
         running: &*status.phase == "Running",
         containers: containers.chain(sidecars).chain(ephemeral).collect(),
+        indexed: Indexed::default(),
     })
 }
 

@@ -6,8 +6,9 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
 use super::{
-    Change, Labels, Node, Pod,
+    Change, ContainerNames, Labels, Node, Pod,
     interned::Interned,
+    places::{Numbers, Row},
     sorted::{Ranked, Sorted, Walk},
 };
 
@@ -27,9 +28,18 @@ struct Shared {
 struct Index {
     nodes: Sorted<Node>,
     pods: Sorted<Pod>,
-    by_node: HashMap<Arc<str>, HashMap<Box<str>, Arc<Pod>>>,
+    by_node: HashMap<Arc<str>, OnNode>,
+    rows: Numbers,
     names: Interned<Arc<str>>,
     labels: Interned<Labels>,
+    container_names: Interned<ContainerNames>,
+}
+
+/// The pods whose `spec.nodeName` is one name, by UID.
+#[derive(Debug)]
+struct OnNode {
+    row: Row,
+    pods: HashMap<Arc<str>, Arc<Pod>>,
 }
 
 impl Default for Inventory {
@@ -77,13 +87,13 @@ impl Inventory {
     /// All pods whose `spec.nodeName` is that node, in no order.
     pub fn pods_on(&self, node: &str) -> Vec<Arc<Pod>> {
         let index = self.shared.index.read();
-        index.by_node.get(node).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+        index.by_node.get(node).map(|on| on.pods.values().cloned().collect()).unwrap_or_default()
     }
 
     /// The pod of that `metadata.uid`, on whatever node. Looks at every node: for rare questions.
     pub fn pod_with_uid(&self, uid: &str) -> Option<Arc<Pod>> {
         let index = self.shared.index.read();
-        index.by_node.values().find_map(|pods| pods.get(uid)).cloned()
+        index.by_node.values().find_map(|on| on.pods.get(uid)).cloned()
     }
 
     /// The names of nodes whose inventory changed. A receiver that lagged looks at everything anew.
@@ -107,20 +117,8 @@ impl Inventory {
     }
 
     /// Adds or replaces a pod.
-    pub fn apply_pod(&self, mut pod: Pod) {
-        let (pod, old) = {
-            let mut index = self.shared.index.write();
-            index.names.share(&mut pod.namespace);
-            index.names.share(&mut pod.node);
-            index.labels.share(&mut pod.labels);
-            let pod = Arc::new(pod);
-            let old = index.pods.insert(Arc::clone(&pod));
-            if let Some(old) = &old {
-                index.unlink(old);
-            }
-            index.by_node.entry(Arc::clone(&pod.node)).or_default().insert(pod.uid.clone(), Arc::clone(&pod));
-            (pod, old)
-        };
+    pub fn apply_pod(&self, pod: Pod) {
+        let (pod, old) = self.shared.index.write().put(pod);
         if let Some(old) = old.filter(|old| old.node != pod.node) {
             self.announce(Arc::clone(&old.node));
         }
@@ -169,16 +167,107 @@ impl Ranked for Node {
 }
 
 fn collect<T>(mut walk: Walk<T>) -> Vec<Arc<T>> {
-    std::iter::from_fn(|| walk.next().cloned()).collect()
+    let mut objects = Vec::new();
+    loop {
+        let ahead = walk.ahead(usize::MAX);
+        if ahead.is_empty() {
+            return objects;
+        }
+        objects.extend_from_slice(ahead);
+        let count = ahead.len();
+        walk.pass(count);
+    }
 }
 
 impl Index {
-    fn unlink(&mut self, pod: &Pod) {
-        if let Some(pods) = self.by_node.get_mut(&pod.node) {
-            pods.remove(&pod.uid);
-            if pods.is_empty() {
-                self.by_node.remove(&pod.node);
-            }
+    /// Adds a pod, or replaces the one of its name, which is returned too.
+    fn put(&mut self, mut pod: Pod) -> (Arc<Pod>, Option<Arc<Pod>>) {
+        self.names.share(&mut pod.namespace);
+        self.names.share(&mut pod.node);
+        self.labels.share(&mut pod.labels);
+        let running = pod.containers.iter().filter(|container| container.running);
+        pod.indexed.expected = ContainerNames::of(running.map(|container| &*container.name));
+        self.container_names.share(&mut pod.indexed.expected);
+
+        let old = self.pods.get(|known| known.rank(&pod)).cloned();
+        let (same, other) = match &old {
+            Some(old) if old.uid == pod.uid && old.node == pod.node => (Some(old), None),
+            other => (None, other.as_ref()),
+        };
+        if let Some(same) = same {
+            pod.uid = Arc::clone(&same.uid);
         }
+        let on = self
+            .by_node
+            .entry(Arc::clone(&pod.node))
+            .or_insert_with(|| OnNode { row: Row::new(self.rows.take()), pods: HashMap::new() });
+        pod.indexed.place = on.row.place(pod.running, same.and_then(|same| same.indexed.place));
+        let pod = Arc::new(pod);
+        on.pods.insert(Arc::clone(&pod.uid), Arc::clone(&pod));
+        if let Some(other) = other {
+            self.unlink(other);
+        }
+        self.pods.insert(Arc::clone(&pod));
+        (pod, old)
+    }
+
+    fn unlink(&mut self, pod: &Pod) {
+        let Some(on) = self.by_node.get_mut(&pod.node) else { return };
+        on.pods.remove(&pod.uid);
+        on.row.leave(pod.indexed.place);
+        if on.pods.is_empty() {
+            self.rows.give_back(on.row.number());
+            self.by_node.remove(&pod.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Indexed, Place},
+        *,
+    };
+
+    fn mk_pod(name: &str, uid: &str, node: &str, running: bool) -> Pod {
+        Pod {
+            namespace: "shop".into(),
+            name: name.into(),
+            uid: uid.into(),
+            static_uid: None,
+            labels: Labels::new(),
+            node: node.into(),
+            service_account: "default".into(),
+            running,
+            containers: Vec::new(),
+            indexed: Indexed::default(),
+        }
+    }
+
+    #[test]
+    fn pods_that_run_have_places_and_keep_them() {
+        let inventory = Inventory::default();
+        let place = |name: &str| inventory.pod("shop", name).and_then(|pod| pod.indexed.place);
+        inventory.apply_pod(mk_pod("a", "1", "n1", false));
+        assert_eq!(place("a"), None);
+        inventory.apply_pod(mk_pod("a", "1", "n1", true));
+        inventory.apply_pod(mk_pod("b", "2", "n1", true));
+        inventory.apply_pod(mk_pod("c", "3", "n2", true));
+        let places = [Place::new(0, 0), Place::new(0, 1), Place::new(1, 0)].map(Some);
+        assert_eq!([place("a"), place("b"), place("c")], places);
+        let uid = inventory.pod("shop", "b").unwrap().uid.clone();
+        inventory.apply_pod(mk_pod("b", "2", "n1", true));
+        assert_eq!(place("b"), places[1]);
+        assert!(Arc::ptr_eq(&uid, &inventory.pod("shop", "b").unwrap().uid), "the UID is kept once");
+        // Another pod of that name, on another node: the old place is free.
+        inventory.apply_pod(mk_pod("a", "4", "n2", true));
+        assert_eq!(place("a"), Some(Place::new(1, 1)));
+        inventory.apply_pod(mk_pod("d", "5", "n1", true));
+        assert_eq!(place("d"), places[0]);
+        // A node without pods leaves its row to the next.
+        inventory.delete_pod("shop", "b", "2");
+        inventory.delete_pod("shop", "d", "5");
+        inventory.apply_pod(mk_pod("e", "6", "n3", true));
+        assert_eq!(place("e"), Some(Place::new(0, 0)));
     }
 }

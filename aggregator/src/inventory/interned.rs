@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
-use super::Labels;
+use super::{ContainerNames, Labels};
 
 /// A value whose clones share one allocation.
 pub trait Counted: Clone + Eq + Hash {
@@ -18,6 +18,12 @@ impl Counted for Arc<str> {
 }
 
 impl Counted for Labels {
+    fn is_shared(&self) -> bool {
+        self.clones() > 1
+    }
+}
+
+impl Counted for ContainerNames {
     fn is_shared(&self) -> bool {
         self.clones() > 1
     }

@@ -2,17 +2,21 @@
 //! hash, of the spec only what the API's answers need. Watches feed it (`watch`), everything else reads it.
 
 mod capacity;
+mod container_names;
 mod convert;
 mod index;
 mod interned;
 mod labels;
+mod places;
 mod sorted;
 mod watch;
 
 use std::sync::Arc;
 
+pub use container_names::{ContainerName, ContainerNames};
 pub use index::Inventory;
 pub use labels::Labels;
+pub use places::Place;
 pub use sorted::Walk;
 pub use watch::{Metrics, Synced, Watches};
 
@@ -42,8 +46,8 @@ pub struct Pod {
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Box<str>,
-    /// `metadata.uid`.
-    pub uid: Box<str>,
+    /// `metadata.uid`. What is measured is kept under it: all who hold it share one.
+    pub uid: Arc<str>,
     /// The UID in the cgroup tree where it is another one: the hash of a static pod, taken from the annotation
     /// `kubernetes.io/config.mirror` (or `kubernetes.io/config.hash`), and only where the pod is controlled by a Node.
     pub static_uid: Option<Box<str>>,
@@ -58,6 +62,17 @@ pub struct Pod {
     /// In serving order: `spec.containers`, then restartable `spec.initContainers`, then ephemeral containers, each
     /// in spec order. Ordinary init containers are left out.
     pub containers: Vec<Container>,
+    /// What the inventory adds.
+    pub indexed: Indexed,
+}
+
+/// What [`Inventory::apply_pod`] adds to a pod, whatever stood there before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Indexed {
+    /// Where its entry stands; only of pods that run.
+    pub place: Option<Place>,
+    /// The names of the containers that run: the expected set, in serving order.
+    pub expected: ContainerNames,
 }
 
 /// A container of a pod that may be served.

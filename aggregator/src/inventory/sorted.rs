@@ -105,16 +105,22 @@ impl<T> Clone for Walk<T> {
 }
 
 impl<T> Walk<T> {
-    /// The next object. Not an [`Iterator`]: it lends what the walk keeps alive.
-    #[allow(clippy::should_implement_trait, reason = "an iterator could not lend")]
-    pub fn next(&mut self) -> Option<&Arc<T>> {
+    /// The next objects, at most so many; none only at the end. They stay the next ones until they are passed.
+    pub fn ahead(&self, most: usize) -> &[Arc<T>] {
         if self.next >= self.end {
-            return None;
+            return &[];
         }
+        let ((run, place), (last, end)) = (self.next, self.end);
+        let objects = self.runs.get(run).map_or(&[][..], |objects| objects);
+        let end = if run == last { end } else { objects.len() };
+        objects.get(place..end.min(place.saturating_add(most))).unwrap_or_default()
+    }
+
+    /// Goes on behind so many of the objects that are [`Walk::ahead`].
+    pub fn pass(&mut self, count: usize) {
         let (run, place) = self.next;
-        let objects = self.runs.get(run)?;
-        self.next = if place + 1 < objects.len() { (run, place + 1) } else { (run + 1, 0) };
-        objects.get(place)
+        let length = self.runs.get(run).map_or(0, |objects| objects.len());
+        self.next = if place + count < length { (run, place + count) } else { (run + 1, 0) };
     }
 }
 
@@ -135,8 +141,19 @@ mod tests {
         }
     }
 
-    fn all(mut walk: Walk<Thing>) -> Vec<(u16, u32)> {
-        std::iter::from_fn(|| walk.next().map(|thing| (thing.0, thing.1))).collect()
+    /// All objects, looked at in groups of some size and passed in smaller ones.
+    fn all(mut walk: Walk<Thing>, most: usize) -> Vec<(u16, u32)> {
+        let mut all = Vec::new();
+        loop {
+            let ahead = walk.ahead(most);
+            assert!(ahead.len() <= most);
+            let taken = ahead.len().div_ceil(2);
+            if taken == 0 {
+                return all;
+            }
+            all.extend(ahead[..taken].iter().map(|thing| (thing.0, thing.1)));
+            walk.pass(taken);
+        }
     }
 
     proptest! {
@@ -145,6 +162,7 @@ mod tests {
             changes in vec((0_u16..600, any::<bool>()), 0..1500),
             from in 0_u16..700,
             length in 0_u16..200,
+            most in 1_usize..300,
         ) {
             let mut model = BTreeMap::new();
             let mut sorted = Sorted::default();
@@ -169,10 +187,10 @@ mod tests {
                 key if key >= to => Ordering::Greater,
                 _ => Ordering::Equal,
             });
-            prop_assert_eq!(all(part), model.range(from..to).map(|(key, value)| (*key, *value)).collect::<Vec<_>>());
+            prop_assert_eq!(all(part, most), model.range(from..to).map(|(key, value)| (*key, *value)).collect::<Vec<_>>());
             walks.push((sorted.walk(|_| Ordering::Equal), model));
             for (walk, model) in walks {
-                prop_assert_eq!(all(walk), model.into_iter().collect::<Vec<_>>());
+                prop_assert_eq!(all(walk, most), model.into_iter().collect::<Vec<_>>());
             }
         }
     }

@@ -99,7 +99,7 @@ impl Watches {
 
 fn pod_event(
     inventory: &Inventory,
-    listed: &mut HashSet<Box<str>>,
+    listed: &mut HashSet<Arc<str>>,
     done: &watch::Sender<bool>,
     event: Event<SlimPod>,
 ) {
@@ -107,7 +107,7 @@ fn pod_event(
         Event::Init => listed.clear(),
         Event::InitApply(object) => {
             if let Some(pod) = convert::pod(&object.metadata, object.spec, &object.status) {
-                listed.insert(pod.uid.clone());
+                listed.insert(Arc::clone(&pod.uid));
                 inventory.apply_pod(pod);
             }
         }

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Measured, NodeEntry, NodeView, PodEntry, Usage};
+use super::{Entries, Measured, NodeEntry, NodeView, PodEntry, Usage};
 use crate::{
-    inventory::{Node, Pod},
+    inventory::{ContainerNames, Node, Pod},
     ring::{Column, Moment, Rate, Shard},
     units::{Bytes, ContainerId},
 };
@@ -29,9 +29,9 @@ pub struct Join {
 #[derive(Debug)]
 struct JoinedPod {
     pod: Arc<Pod>,
-    /// The expected set in serving order: index into the pod's containers, and into the shard's columns where a
-    /// sample exists.
-    expected: Vec<(usize, Option<usize>)>,
+    /// The expected set in serving order, as in `pod.indexed.expected`: index into the shard's columns where a sample
+    /// exists.
+    expected: Vec<Option<usize>>,
 }
 
 impl Join {
@@ -52,11 +52,11 @@ impl Join {
             uid == &*pod.uid || (pod.static_uid.as_deref() == Some(uid) && !uids.contains(uid))
         };
         let joined = pods.iter().filter(|pod| pod.running).map(|pod| {
-            let expected = pod.containers.iter().enumerate().filter(|(_, container)| container.running);
+            let expected = pod.containers.iter().filter(|container| container.running);
             let column = |id: Option<ContainerId>| {
                 columns.get(&id?).filter(|(_, column)| belongs(pod, column)).map(|(at, _)| *at)
             };
-            let expected = expected.map(|(index, container)| (index, column(container.id))).collect();
+            let expected = expected.map(|container| column(container.id)).collect();
             JoinedPod { pod: Arc::clone(pod), expected }
         });
         Self { served: node.is_some(), page_size, pods: joined.collect() }
@@ -65,18 +65,13 @@ impl Join {
     /// What is to be served after the newest sample of `shard`, given what was served before. Complete entries are
     /// new, the others are those of `previous`; a pod that has neither is absent.
     pub fn view(&self, shard: &Shard, previous: &NodeView) -> NodeView {
-        let pods = self.pods.iter().filter_map(|joined| {
-            let held = previous.pods.get(&joined.pod.uid);
-            let entry = match joined.complete(shard, self.page_size) {
-                Some(entry) if held.is_some_and(|held| **held == entry) => held.map(Arc::clone),
-                Some(entry) if held.is_none_or(|held| may_follow(held.measured, entry.measured)) => {
-                    Some(Arc::new(entry))
-                }
-                _ => held.and_then(|held| joined.held(held)),
-            };
-            entry.map(|entry| (joined.pod.uid.clone(), entry))
-        });
-        NodeView { node: self.node(shard, previous.node.as_ref()), pods: pods.collect() }
+        let containers = self.pods.iter().map(|joined| joined.expected.len()).sum();
+        let mut pods = Entries::with_capacity(self.pods.len(), containers);
+        let mut usages = Vec::new();
+        for joined in &self.pods {
+            joined.put(&mut pods, &mut usages, (shard, self.page_size), previous.pods.get(&joined.pod));
+        }
+        NodeView { node: self.node(shard, previous.node.as_ref()), pods }
     }
 
     fn node(&self, shard: &Shard, held: Option<&NodeEntry>) -> Option<NodeEntry> {
@@ -102,32 +97,49 @@ impl Join {
 }
 
 impl JoinedPod {
-    /// The entry of the newest sample, if every container of the expected set has one with a rate.
-    fn complete(&self, shard: &Shard, page_size: u64) -> Option<PodEntry> {
+    /// Sets the pod's entry: the newest one if it is complete and may follow the one `held` before, else that. `usages`
+    /// is what the last pod needed too.
+    fn put(
+        &self,
+        to: &mut Entries,
+        usages: &mut Vec<Usage>,
+        (shard, page_size): (&Shard, u64),
+        held: Option<PodEntry<'_>>,
+    ) {
+        let fresh = self.complete(shard, page_size, usages);
+        let fresh = fresh.filter(|fresh| held.is_none_or(|held| may_follow(*held.measured, *fresh)));
+        if let Some(measured) = fresh {
+            to.set(&self.pod, measured, &self.pod.indexed.expected, usages);
+        } else if let Some(held) = held {
+            self.hold(to, held);
+        }
+    }
+
+    /// What the newest sample says, if every container of the expected set has one with a rate.
+    fn complete(&self, shard: &Shard, page_size: u64, usages: &mut Vec<Usage>) -> Option<Measured> {
         let newest = shard.newest()?;
         let mut window: Option<Duration> = None;
-        let mut containers = Vec::with_capacity(self.expected.len());
-        for (index, column) in &self.expected {
+        usages.clear();
+        for column in &self.expected {
             let column = shard.columns().get((*column)?)?;
             let rate = shard.rate(column)?;
             window = Some(window.map_or(rate.window, |shortest| shortest.min(rate.window)));
-            containers.push((self.pod.containers.get(*index)?.name.clone(), usage(column, rate, page_size)));
+            usages.push(usage(column, rate, page_size));
         }
-        let measured = Measured { timestamp: newest.real, window: window?, seen: newest.seen };
-        Some(PodEntry { measured, containers })
+        Some(Measured { timestamp: newest.real, window: window?, seen: newest.seen })
     }
 
     /// The entry from before, without containers that the API no longer expects: what leaves the set is decided by
     /// the status, never by missing data.
-    fn held(&self, entry: &Arc<PodEntry>) -> Option<Arc<PodEntry>> {
-        let expected: HashSet<&str> =
-            self.expected.iter().filter_map(|(i, _)| Some(&*self.pod.containers.get(*i)?.name)).collect();
-        if entry.containers.iter().all(|(name, _)| expected.contains(&**name)) {
-            return Some(Arc::clone(entry));
+    fn hold(&self, to: &mut Entries, held: PodEntry<'_>) {
+        let expected = &self.pod.indexed.expected;
+        let is_expected = |name: &str| expected.iter().any(|expected| expected.text() == name);
+        if held.names.is_same(expected) || held.names.iter().all(|name| is_expected(name.text())) {
+            return to.set(&self.pod, *held.measured, held.names, held.usages);
         }
-        let left = entry.containers.iter().filter(|(name, _)| expected.contains(&**name)).cloned();
-        let left = PodEntry { measured: entry.measured, containers: left.collect() };
-        (!left.containers.is_empty()).then(|| Arc::new(left))
+        let (names, usages): (Vec<_>, Vec<_>) =
+            held.containers().filter(|(name, _)| is_expected(name)).unzip();
+        to.set(&self.pod, *held.measured, &ContainerNames::of(names), &usages);
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Join, NodeView, PodEntry};
 use crate::{
-    inventory::{Container, Labels, Node, Pod},
+    inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
     ring::{Key, Moment, Reading, Shard, Totals},
     units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
 };
@@ -19,7 +19,7 @@ const PAGE: u64 = 4096;
 struct World {
     shard: Shard,
     node: Option<Node>,
-    pods: Vec<Arc<Pod>>,
+    inventory: Inventory,
     view: NodeView,
     start: Instant,
 }
@@ -43,6 +43,7 @@ fn pod(uid: &str, containers: Vec<Container>) -> Pod {
         service_account: "default".into(),
         running: true,
         containers,
+        indexed: Indexed::default(),
     }
 }
 
@@ -59,10 +60,14 @@ impl World {
             memory_capacity: Bytes(1 << 30),
             pod_capacity: 110,
         };
+        let inventory = Inventory::default();
+        for pod in pods {
+            inventory.apply_pod(pod);
+        }
         Self {
             shard: Shard::new(Duration::from_secs(15)),
             node: Some(node),
-            pods: pods.into_iter().map(Arc::new).collect(),
+            inventory,
             view: NodeView::default(),
             start: Instant::now(),
         }
@@ -96,24 +101,23 @@ impl World {
     }
 
     fn rebuild(&mut self) {
-        let join = Join::new(&self.shard, PAGE, self.node.as_ref(), &self.pods);
+        let join = Join::new(&self.shard, PAGE, self.node.as_ref(), &self.inventory.pods_on("n1"));
         self.view = join.view(&self.shard, &self.view);
     }
 
     fn set(&mut self, pod: Pod) {
-        self.pods.retain(|old| old.uid != pod.uid);
-        self.pods.push(Arc::new(pod));
+        self.inventory.apply_pod(pod);
         self.rebuild();
     }
 
-    fn entry(&self, uid: &str) -> Option<&PodEntry> {
-        self.view.pods.get(uid).map(|entry| &**entry)
+    fn entry(&self, uid: &str) -> Option<PodEntry<'_>> {
+        self.view.pods.iter().find(|entry| &**entry.uid == uid)
     }
 
     /// `name=nanocores` of each container, then stamp and window in seconds.
     fn served(&self, uid: &str) -> Option<(String, u64, u64)> {
         let entry = self.entry(uid)?;
-        let text: Vec<_> = entry.containers.iter().map(|(n, usage)| format!("{n}={}", usage.cpu.0)).collect();
+        let text: Vec<_> = entry.containers().map(|(n, usage)| format!("{n}={}", usage.cpu.0)).collect();
         Some((text.join(" "), entry.measured.timestamp.0 / SECOND, entry.measured.window.as_secs()))
     }
 }
@@ -130,7 +134,7 @@ fn a_pod_just_started_is_served_after_its_first_walk() {
     assert_eq!(world.served("a"), None);
     world.sample(11, &[("a", 1, 100, Some(10), 500)]);
     assert_eq!(world.served("a"), is("web=500", 11, 1));
-    assert_eq!(world.entry("a").unwrap().containers[0].1.memory, Bytes(3 * PAGE));
+    assert_eq!(world.entry("a").unwrap().usages[0].memory, Bytes(3 * PAGE));
 }
 
 #[test]
@@ -233,10 +237,10 @@ fn a_missing_node_reading_holds_the_node_and_not_its_pods() {
 fn silence_keeps_the_stamp_and_the_age() {
     let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
     world.sample(10, &[("a", 1, 100, Some(9), 5)]);
-    let entry = Arc::clone(&world.view.pods["a"]);
+    let entry = world.entry("a").unwrap().to_owned();
     world.rebuild();
-    assert!(Arc::ptr_eq(&entry, &world.view.pods["a"]), "an unchanged entry is shared");
-    assert_eq!(entry.measured.seen, world.start + Duration::from_secs(10));
+    assert_eq!(world.entry("a"), Some(entry.entry()));
+    assert_eq!(entry.entry().measured.seen, world.start + Duration::from_secs(10));
 }
 
 #[test]
@@ -298,7 +302,7 @@ fn deletion_takes_entries_at_once() {
     world.node = None;
     world.rebuild();
     assert!(world.view.node.is_none() && world.view.pods.len() == 1);
-    world.pods.clear();
+    world.inventory.delete_pod("shop", "a", "a");
     world.rebuild();
     assert_eq!(world.view.pods.len(), 0);
 }

@@ -178,6 +178,16 @@ fn openapi_describes_what_is_served() {
             let name = format!("io.k8s.metrics.pkg.apis.metrics.{version}.PodMetrics");
             let schema = &document["components"]["schemas"][&name]["properties"]["containers"];
             rows.same("containers", schema["x-kubernetes-list-type"].clone(), json!("atomic"));
+            let kind = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+            for accept in [kind.to_owned(), kind.replace(".v1.0", "@v1.0")] {
+                let document = client.accepting(url, &accept).await;
+                rows.same(
+                    &accept,
+                    (document.status.as_u16(), header(&document, "content-type")),
+                    (200, kind),
+                );
+                rows.holds(&accept, document.bytes.starts_with(b"\x0a\x053.0.0"), document.bytes.len());
+            }
         }
     });
 }

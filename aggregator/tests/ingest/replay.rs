@@ -8,7 +8,7 @@ use crate::world::{INTERVAL, SECOND, World, until};
 
 /// Nanocores, window and age of what is served on n1, once the newest walk of the replay is in it.
 fn replayed(world: &World) -> Option<(u64, Duration, Duration)> {
-    let age = world.view("n1").pods.values().next()?.measured.seen.elapsed();
+    let age = world.view("n1").pods.iter().next()?.measured.seen.elapsed();
     let (cpu, window) = world.served("n1")?;
     (age < Duration::from_secs(5) && window >= Duration::from_secs(13)).then_some((cpu, window, age))
 }

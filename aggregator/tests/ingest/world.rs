@@ -22,7 +22,7 @@ use waggle_agent::{
 };
 use waggle_aggregator::{
     ingest::{self, Config, IngestState, Metrics, Review, ReviewError, TokenReviewer},
-    inventory::{Container, Inventory, Labels, Node, Pod},
+    inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
     units::{Bytes, ContainerId, NanoCores},
     view::{NodeView, Views},
 };
@@ -94,6 +94,7 @@ pub fn pod(namespace: &str, name: &str, uid: &str, node: &str, containers: Vec<C
         service_account: if namespace == "waggle-system" { "waggle-agent" } else { "default" }.into(),
         running: true,
         containers,
+        indexed: Indexed::default(),
     }
 }
 
@@ -244,8 +245,8 @@ impl World {
     /// Nanocores and window of the workload pod on `node`.
     pub fn served(&self, node: &str) -> Option<(u64, Duration)> {
         let view = self.view(node);
-        let entry = view.pods.get(uid(node).as_str())?;
-        Some((entry.containers[0].1.cpu.0, entry.measured.window))
+        let entry = view.pods.iter().find(|entry| **entry.uid == *uid(node))?;
+        Some((entry.usages[0].cpu.0, entry.measured.window))
     }
 
     /// The value of the counter `family{reason="…"}`; 0 where there is none.

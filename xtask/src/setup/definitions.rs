@@ -1,8 +1,9 @@
-//! The definitions of the custom resources that the manifests may contain (cert-manager's, the Prometheus operator's), so that
-//! a real API server judges these objects by the real schemas. They are files in Go modules, whose checksums are pinned here.
+//! What the tests of the manifests need of other projects' manifests: the definitions of the custom resources of cert-manager and
+//! the Prometheus operator, so that a real API server judges such objects by the real schemas, and metrics-server's chart. They are
+//! files in Go modules, whose checksums are pinned here.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -18,10 +19,11 @@ struct Source {
     /// As `go.sum` has it.
     sum: &'static str,
     folder: &'static str,
+    /// Files, or folders.
     files: &'static [&'static str],
 }
 
-const SOURCES: [Source; 2] = [
+const SOURCES: [Source; 3] = [
     Source {
         module: "github.com/cert-manager/cert-manager",
         version: "v1.21.2",
@@ -40,6 +42,13 @@ const SOURCES: [Source; 2] = [
             "monitoring.coreos.com_servicemonitors.yaml",
         ],
     },
+    Source {
+        module: "sigs.k8s.io/metrics-server",
+        version: "v0.9.0",
+        sum: "h1:nlqqZ2H0Xfko8eJC/1qaNVVT17hu4rxndkOi22KTZ4w=",
+        folder: "charts",
+        files: &["metrics-server"],
+    },
 ];
 
 /// The folder with the definitions, there or not.
@@ -51,19 +60,36 @@ pub fn dir() -> Result<PathBuf> {
 /// Fetches what is not there yet.
 pub fn ensure(root: &Path) -> Result<()> {
     let into = dir()?;
-    if SOURCES.iter().flat_map(|source| source.files).all(|file| into.join(file).is_file()) {
+    if into.is_dir() {
         return Ok(());
     }
-    println!("setup: definitions of custom resources are missing: taking them out of Go modules (10 MB)");
-    fs::create_dir_all(&into).with_context(|| format!("cannot make {}", into.display()))?;
+    println!("setup: manifests of other projects are missing: taking them out of Go modules (10 MB)");
     let go = go::ensure(root)?;
+    let partial = into.with_file_name("definitions.partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| format!("cannot empty {}", partial.display()))?;
+    }
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     for source in &SOURCES {
         let folder = download(root, &go, source)?.join(source.folder);
         for file in source.files {
-            let (from, to) = (folder.join(file), into.join(file));
-            fs::copy(&from, &to)
+            let (from, to) = (folder.join(file), partial.join(file));
+            copy(&from, &to)
                 .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
         }
+    }
+    fs::rename(&partial, &into).with_context(|| format!("cannot make {}", into.display()))
+}
+
+/// Copies a file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
 }

@@ -33,13 +33,17 @@ pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
 pub fn list<L: Objects>(encoder: &Encoder, part: Part, objects: L) -> Box<dyn Iterator<Item = Bytes> + Send> {
     let around = |kind: &str, api: &str| {
         let metadata = list_metadata(encoder.at);
-        let head = format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{metadata},"items":["#);
-        Around { head: head.as_bytes().into(), separator: b",", tail: b"]}\n" }
+        let mut head = BytesMut::with_capacity(super::FRAME + 4096);
+        json::raw(
+            &mut head,
+            &format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{metadata},"items":["#),
+        );
+        Around { head, separator: b",", tail: b"]}\n" }
     };
     let mut writer = Writer::new(encoder);
     match part {
         Part::Whole => {
-            let around = around(L::Item::KIND, encoder.version.api_version());
+            let around = around(<L::Object<'static>>::KIND, encoder.version.api_version());
             Box::new(frames(around, objects, move |out, object| {
                 json::raw(out, "{\"metadata\":");
                 writer.metadata(out, object);
@@ -54,14 +58,13 @@ pub fn list<L: Objects>(encoder: &Encoder, part: Part, objects: L) -> Box<dyn It
 }
 
 /// A Table, frame by frame.
-pub fn table<I: Iterator<Item: Object> + Send>(
+pub fn table<L: Objects>(
     encoder: &Encoder,
     version: MetaVersion,
-    objects: I,
+    objects: L,
     columns: Columns,
-) -> impl Iterator<Item = Bytes> + Send + use<I> {
-    let mut objects = objects.peekable();
-    let empty = objects.peek().is_none();
+) -> impl Iterator<Item = Bytes> + Send + use<L> {
+    let empty = !objects.clone().any(|_| true);
     let mut head = BytesMut::with_capacity(super::FRAME + 4096);
     table::head(&mut head, version, &list_metadata(encoder.at), (!empty).then_some(columns));
     let mut writer = Writer::new(encoder);
@@ -141,18 +144,17 @@ impl Writer {
                 json::raw(out, "\",\"usage\":");
                 self.usage(out, usage);
             }
-            Numbers::Containers(containers) => {
-                json::raw(out, "\",\"containers\":[");
-                let mut before = "{\"name\":";
-                for (name, usage) in containers {
+            Numbers::Containers(names, usages) => {
+                json::raw(out, "\",\"containers\":");
+                let mut before = "[";
+                for (name, usage) in names.iter().zip(usages) {
                     json::raw(out, before);
-                    json::string(out, name);
+                    out.extend_from_slice(name.json());
                     json::raw(out, ",\"usage\":");
                     self.usage(out, usage);
-                    json::raw(out, "}");
-                    before = ",{\"name\":";
+                    before = "},";
                 }
-                json::raw(out, "]");
+                json::raw(out, "}]");
             }
         }
         json::raw(out, "}");

@@ -14,6 +14,7 @@ use crate::{
         quantity::{self, Quantity},
         watch::ResourceVersion,
     },
+    inventory::ContainerName,
     units::RealTime,
     view::Usage,
 };
@@ -40,17 +41,16 @@ pub fn list<L: Objects>(
     let list_kind;
     let (api_version, kind) = match part {
         Part::Whole => {
-            list_kind = format!("{}List", L::Item::KIND);
+            list_kind = format!("{}List", <L::Object<'static>>::KIND);
             (encoder.version.api_version(), &*list_kind)
         }
         Part::Metadata(version) => (version.api_version(), "PartialObjectMetadataList"),
     };
-    let measured = objects.clone().map(|object| {
-        let item = Item { encoder, part, object: &object };
-        protobuf::delimited_length(item.length())
-    });
     let metadata = ListMeta(encoder.at);
-    let length = protobuf::delimited_length(metadata.length()) + measured.sum::<usize>();
+    let mut length = protobuf::delimited_length(metadata.length());
+    objects.clone().visit_all(|object| {
+        length += protobuf::delimited_length(Item { encoder, part, object }.length());
+    });
     let mut head = BytesMut::with_capacity(length.min(super::FRAME + 4096) + 128);
     protobuf::open(&mut head, api_version, kind, length);
     head.message(LIST_META, &metadata);
@@ -78,9 +78,12 @@ struct Item<'a, T> {
 }
 
 impl<T: Object> Message for Item<'_, T> {
+    const PREFIX: usize = 2;
+
     fn fields(&self, to: &mut impl Fields) {
         let Self { encoder, part, object } = *self;
-        to.message(1, &ObjectMeta { created: encoder.created, object });
+        let metadata = ObjectMeta { created: encoder.created, object };
+        to.delimited(1, metadata.length(), |out| metadata.fields(out));
         if part != Part::Whole {
             return;
         }
@@ -88,8 +91,8 @@ impl<T: Object> Message for Item<'_, T> {
         to.message(3, &Window(object.measured().window));
         match object.numbers() {
             Numbers::Usage(usage) => usage_entries(to, 4, usage, encoder.swap),
-            Numbers::Containers(containers) => {
-                for (name, usage) in containers {
+            Numbers::Containers(names, usages) => {
+                for (name, usage) in names.iter().zip(usages) {
                     to.message(4, &ContainerMetrics { name, usage, swap: encoder.swap });
                 }
             }
@@ -136,42 +139,34 @@ impl Message for Window {
 }
 
 struct ContainerMetrics<'a> {
-    name: &'a str,
+    name: &'a ContainerName,
     usage: &'a Usage,
     swap: bool,
 }
 
 impl Message for ContainerMetrics<'_> {
     fn fields(&self, to: &mut impl Fields) {
-        to.text(1, self.name);
+        to.encoded(self.name.protobuf());
         usage_entries(to, 2, self.usage, self.swap);
     }
 }
 
 /// The map of usage, sorted by key; `swap` where that is asked for and known.
 fn usage_entries(to: &mut impl Fields, field: u8, usage: &Usage, swap: bool) {
-    to.message(field, &Resource { key: "cpu", quantity: quantity::cpu(usage.cpu) });
-    to.message(field, &Resource { key: "memory", quantity: quantity::memory(usage.memory) });
+    usage_entry(to, field, "cpu", quantity::cpu(usage.cpu));
+    usage_entry(to, field, "memory", quantity::memory(usage.memory));
     if let Some(bytes) = usage.swap.filter(|_| swap) {
-        to.message(field, &Resource { key: "swap", quantity: quantity::memory(bytes) });
+        usage_entry(to, field, "swap", quantity::memory(bytes));
     }
 }
 
-/// An entry of the map of usage.
-struct Resource {
-    key: &'static str,
-    quantity: Quantity,
-}
-
-impl Message for Resource {
-    fn fields(&self, to: &mut impl Fields) {
-        to.text(1, self.key);
-        to.message(2, &self.quantity);
-    }
-}
-
-impl Message for Quantity {
-    fn fields(&self, to: &mut impl Fields) {
-        to.delimited(1, self.length(), |out| self.write(out));
-    }
+/// An entry of the map. All lengths in it are known before: that of the quantity's text decides.
+fn usage_entry(to: &mut impl Fields, field: u8, key: &'static str, quantity: Quantity) {
+    let text = quantity.length();
+    let value = protobuf::delimited_length(text);
+    let entry = protobuf::delimited_length(key.len()) + protobuf::delimited_length(value);
+    to.delimited(field, entry, |out| {
+        out.text(1, key);
+        out.delimited(2, value, |out| out.delimited(1, text, |out| quantity.write(out)));
+    });
 }

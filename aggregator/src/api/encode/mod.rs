@@ -4,6 +4,8 @@
 mod as_json;
 mod as_protobuf;
 
+use std::{iter, ops::ControlFlow};
+
 use bytes::{Bytes, BytesMut};
 
 use super::{
@@ -46,7 +48,7 @@ pub struct Columns {
 
 impl Encoder {
     /// One object.
-    pub fn one<T: Object>(&self, object: T) -> Bytes {
+    pub fn one<T: Object + Clone + Send + 'static>(&self, object: T) -> Bytes {
         match self.shape {
             Shape::Table(_) => {
                 let swap = self.swap && object.total().swap.is_some();
@@ -58,11 +60,11 @@ impl Encoder {
     }
 
     /// A Table of one object, whose version is the Table's too; the object itself where no Table was asked for.
-    pub fn row<T: Object>(&self, object: T, columns: Columns) -> Bytes {
+    pub fn row<T: Object + Clone + Send + 'static>(&self, object: T, columns: Columns) -> Bytes {
         let Shape::Table(version) = self.shape else { return self.one(object) };
         let encoder = Self { at: object.resource_version(), ..self.clone() };
         let mut out = BytesMut::with_capacity(1024);
-        for frame in as_json::table(&encoder, version, Some(object).into_iter(), columns) {
+        for frame in as_json::table(&encoder, version, vec![object].into_iter(), columns) {
             out.extend_from_slice(&frame);
         }
         out.freeze()
@@ -89,26 +91,31 @@ struct Around {
 }
 
 /// `around` with the objects in it, in frames of about [`FRAME`] bytes.
-fn frames<T>(
+fn frames<L: Objects>(
     around: Around,
-    mut objects: impl Iterator<Item = T> + Send,
-    mut write: impl FnMut(&mut BytesMut, &T) + Send,
+    mut objects: L,
+    mut write: impl FnMut(&mut BytesMut, &L::Object<'_>) + Send,
 ) -> impl Iterator<Item = Bytes> + Send {
-    let mut pending = Some(around.head);
-    let mut separator: &[u8] = b"";
-    std::iter::from_fn(move || {
-        let mut out = pending.take()?;
-        while out.len() < FRAME {
-            let Some(object) = objects.next() else {
-                out.extend_from_slice(around.tail);
-                return Some(out.freeze());
-            };
-            out.extend_from_slice(separator);
-            separator = around.separator;
-            write(&mut out, &object);
+    let Around { head, separator, tail } = around;
+    let mut head = Some(head);
+    let mut before: &[u8] = b"";
+    let mut ended = false;
+    iter::from_fn(move || {
+        if ended {
+            return None;
         }
         // Room for the object that crosses the line, so that a frame is allocated once.
-        pending = Some(BytesMut::with_capacity(FRAME + 4096));
+        let mut out = head.take().unwrap_or_else(|| BytesMut::with_capacity(FRAME + 4096));
+        let flow = objects.visit(|object| {
+            out.extend_from_slice(before);
+            before = separator;
+            write(&mut out, object);
+            if out.len() < FRAME { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        if flow.is_continue() {
+            out.extend_from_slice(tail);
+            ended = true;
+        }
         Some(out.freeze())
     })
 }

@@ -25,19 +25,27 @@ enum Dialect {
     V3,
 }
 
-/// What the document of version 2 comes in; the last is the older name of the one before.
+const JSON: &str = "application/json";
+/// What documents come in; the last is the older name of the one before.
 const V2_TYPES: [&str; 3] = [
-    "application/json",
+    JSON,
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+const V3_TYPES: [&str; 3] = [
+    JSON,
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
 ];
 
 /// A document with what caches are told about it.
 #[derive(Debug, Clone)]
 pub struct Document {
+    /// The types that it comes in: JSON, and protobuf by its two names.
+    types: &'static [&'static str],
     /// JSON.
     pub json: Bytes,
-    /// Protobuf, of version 2 alone. It has the ETag of the JSON: `Vary` tells them apart.
+    /// Protobuf; the index has none. It has the ETag of the JSON: `Vary` tells them apart.
     pub protobuf: Option<Bytes>,
     /// The ETag's content, as the index names it.
     pub hash: String,
@@ -46,22 +54,36 @@ pub struct Document {
 }
 
 impl Document {
+    /// In JSON alone.
     fn new(document: &Value) -> Self {
         let json = Bytes::from(document.to_string());
-        Self { hash: discovery::hash(&json), etag: discovery::etag(&json), json, protobuf: None }
+        let (hash, etag) = (discovery::hash(&json), discovery::etag(&json));
+        Self { types: &[JSON], json, protobuf: None, hash, etag }
+    }
+
+    fn of(dialect: Dialect, document: &Value) -> Self {
+        // It is a constant: that it can be written is known from the tests.
+        let protobuf = protobuf::encode(dialect, document).ok();
+        let types: &[_] = match dialect {
+            _ if protobuf.is_none() => &[JSON],
+            Dialect::V2 => &V2_TYPES,
+            Dialect::V3 => &V3_TYPES,
+        };
+        Self { types, protobuf, ..Self::new(document) }
     }
 
     /// The types that it comes in.
     pub fn types(&self) -> &'static [&'static str] {
-        if self.protobuf.is_some() { &V2_TYPES } else { V2_TYPES.split_at(1).0 }
+        self.types
     }
 
     /// Its bytes in one of the types, and the type as it is named in the answer.
     pub fn get(&self, kind: &str) -> (HeaderValue, Bytes) {
-        let [json, protobuf, _] = V2_TYPES.map(HeaderValue::from_static);
-        match &self.protobuf {
-            Some(bytes) if json != kind => (protobuf, bytes.clone()),
-            _ => (json, self.json.clone()),
+        match (&self.protobuf, self.types) {
+            (Some(bytes), [_, protobuf, ..]) if kind != JSON => {
+                (HeaderValue::from_static(protobuf), bytes.clone())
+            }
+            _ => (HeaderValue::from_static(JSON), self.json.clone()),
         }
     }
 }
@@ -83,7 +105,7 @@ pub struct Documents {
 impl Documents {
     /// The documents, made at `now` (seconds since the epoch). Their content depends on nothing but this program.
     pub fn new(now: i64) -> Self {
-        let group = |parts: &[Part]| Document::new(&document(Dialect::V3, parts));
+        let group = |parts: &[Part]| Document::of(Dialect::V3, &document(Dialect::V3, parts));
         let groups = [
             ("apis/metrics.k8s.io", group(&[Part::Group])),
             ("apis/metrics.k8s.io/v1", group(&[Part::Version(Version::V1)])),
@@ -103,8 +125,7 @@ impl Documents {
         ];
         let v2 = document(Dialect::V2, &all);
         Self {
-            // It is a constant: that it can be written is known from the tests.
-            v2: Document { protobuf: protobuf::encode(&v2).ok(), ..Document::new(&v2) },
+            v2: Document::of(Dialect::V2, &v2),
             index: Document::new(&index),
             groups,
             modified: date(now),

@@ -1,18 +1,23 @@
-//! The document of version 2 as `openapi.v2.Document` of google/gnostic-models, which older clients ask for. The tables
-//! below name those of its fields that are used here; a test finds any other.
+//! The documents in protobuf, as `openapi.v2.Document` and `openapi.v3.Document` of google/gnostic-models have them. Tables
+//! name those fields that are used here; a test finds any other.
 
 #[cfg(test)]
 mod tests;
+mod v2;
+mod v3;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::Dialect;
 use crate::api::yaml;
 
 /// A message: the members of a JSON object with their field numbers, and the field that takes members beginning `x-`.
 struct Shape {
     members: &'static [(&'static str, u64, Kind)],
     extensions: u64,
+    /// It stands in a message that holds either it or, in its place, a reference.
+    or_reference: bool,
 }
 
 /// How a member is written.
@@ -23,101 +28,41 @@ enum Kind {
     Texts,
     /// A text in a message of its own: `TypeItem`.
     Type,
+    /// An empty object, for which `DefaultType` has no field.
+    Nothing,
     /// An object, inside messages that have nothing but the field of that number.
     Object(&'static [u64], &'static Shape),
+    /// A list of objects.
+    Objects(&'static Shape),
     /// An object of objects: pairs of name and value in that field, the value inside messages as above.
     Named(u64, &'static [u64], &'static Shape),
-    /// A list of parameters, each inside the messages that say of which sort it is.
+    /// A list of parameters of version 2, each inside the messages that say of which sort it is.
     Parameters,
     /// A list of security requirements.
     Security,
 }
-
-static DOCUMENT: Shape = Shape {
-    members: &[
-        ("swagger", 1, Kind::Text),
-        ("info", 2, Kind::Object(&[], &INFO)),
-        ("paths", 8, Kind::Named(2, &[], &PATH)),
-        ("definitions", 9, Kind::Named(1, &[], &SCHEMA)),
-        ("security", 12, Kind::Security),
-        ("securityDefinitions", 13, Kind::Named(1, &[2], &API_KEY)),
-    ],
-    extensions: 16,
-};
-static INFO: Shape =
-    Shape { members: &[("title", 1, Kind::Text), ("version", 2, Kind::Text)], extensions: 7 };
-static API_KEY: Shape = Shape {
-    members: &[
-        ("type", 1, Kind::Text),
-        ("name", 2, Kind::Text),
-        ("in", 3, Kind::Text),
-        ("description", 4, Kind::Text),
-    ],
-    extensions: 5,
-};
-static PATH: Shape = Shape {
-    members: &[("get", 2, Kind::Object(&[], &OPERATION)), ("parameters", 9, Kind::Parameters)],
-    extensions: 10,
-};
-static OPERATION: Shape = Shape {
-    members: &[
-        ("tags", 1, Kind::Texts),
-        ("description", 3, Kind::Text),
-        ("operationId", 5, Kind::Text),
-        ("produces", 6, Kind::Texts),
-        ("responses", 9, Kind::Named(1, &[1], &RESPONSE)),
-        ("schemes", 10, Kind::Texts),
-    ],
-    extensions: 13,
-};
-static RESPONSE: Shape = Shape {
-    members: &[("description", 1, Kind::Text), ("schema", 2, Kind::Object(&[1], &SCHEMA))],
-    extensions: 5,
-};
-static SCHEMA: Shape = Shape {
-    members: &[
-        ("$ref", 1, Kind::Text),
-        ("format", 2, Kind::Text),
-        ("description", 4, Kind::Text),
-        ("required", 19, Kind::Texts),
-        ("additionalProperties", 21, Kind::Object(&[1], &SCHEMA)),
-        ("type", 22, Kind::Type),
-        ("items", 23, Kind::Object(&[1], &SCHEMA)),
-        ("properties", 25, Kind::Named(1, &[], &SCHEMA)),
-    ],
-    extensions: 31,
-};
-static QUERY_PARAMETER: Shape = Shape {
-    members: &[
-        ("required", 1, Kind::Flag),
-        ("in", 2, Kind::Text),
-        ("description", 3, Kind::Text),
-        ("name", 4, Kind::Text),
-        ("type", 6, Kind::Text),
-        ("uniqueItems", 20, Kind::Flag),
-    ],
-    extensions: 23,
-};
-static PATH_PARAMETER: Shape = Shape {
-    members: &[
-        ("required", 1, Kind::Flag),
-        ("in", 2, Kind::Text),
-        ("description", 3, Kind::Text),
-        ("name", 4, Kind::Text),
-        ("type", 5, Kind::Text),
-        ("uniqueItems", 19, Kind::Flag),
-    ],
-    extensions: 22,
-};
 
 /// A member that the tables have no field for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the protobuf form of OpenAPI has no field for {0}")]
 pub struct NoField(String);
 
-/// The document, which is an object of Swagger 2.0.
-pub fn encode(document: &Value) -> Result<Bytes, NoField> {
-    message(document, &DOCUMENT).map(Bytes::from)
+/// A document in its dialect.
+pub fn encode(dialect: Dialect, document: &Value) -> Result<Bytes, NoField> {
+    let shape = match dialect {
+        Dialect::V2 => &v2::DOCUMENT,
+        Dialect::V3 => &v3::DOCUMENT,
+    };
+    message(document, shape).map(Bytes::from)
+}
+
+/// An object, or the reference in its place.
+fn referable(value: &Value, shape: &Shape) -> Result<Vec<u8>, NoField> {
+    match value.get("$ref") {
+        _ if !shape.or_reference => message(value, shape),
+        None => Ok(wrapped(&[1], message(value, shape)?)),
+        Some(_) => Ok(wrapped(&[2], message(value, &v3::REFERENCE)?)),
+    }
 }
 
 fn message(value: &Value, shape: &Shape) -> Result<Vec<u8>, NoField> {
@@ -152,19 +97,26 @@ fn write(out: &mut Vec<u8>, number: u64, kind: &Kind, name: &str, member: &Value
             }
         }
         Kind::Type => field(out, number, &wrapped(&[1], text(member, name)?.into())),
-        Kind::Object(inside, shape) => field(out, number, &wrapped(inside, message(member, shape)?)),
+        Kind::Nothing if member.as_object().is_some_and(Map::is_empty) => field(out, number, &[]),
+        Kind::Nothing => return Err(NoField(name.to_owned())),
+        Kind::Object(inside, shape) => field(out, number, &wrapped(inside, referable(member, shape)?)),
+        Kind::Objects(shape) => {
+            for item in list(member, name)? {
+                field(out, number, &referable(item, shape)?);
+            }
+        }
         Kind::Named(inner, inside, shape) => {
             let mut pairs = Vec::new();
             for (name, member) in object(member, name)? {
-                field(&mut pairs, *inner, &pair(name, &wrapped(inside, message(member, shape)?)));
+                field(&mut pairs, *inner, &pair(name, &wrapped(inside, referable(member, shape)?)));
             }
             field(out, number, &pairs);
         }
         Kind::Parameters => {
             for parameter in list(member, name)? {
                 let (sort, shape) = match text(&parameter["in"], name)? {
-                    "query" => (3, &QUERY_PARAMETER),
-                    "path" => (4, &PATH_PARAMETER),
+                    "query" => (3, &v2::QUERY_PARAMETER),
+                    "path" => (4, &v2::PATH_PARAMETER),
                     other => return Err(NoField(format!("a parameter in {other}"))),
                 };
                 // `ParametersItem` holds a `Parameter`, that a `NonBodyParameter`, and that the sort.

@@ -14,9 +14,9 @@ use http_body_util::BodyExt as _;
 use super::*;
 use crate::{
     health::Check,
-    inventory::{Container, Labels, Node, Pod},
+    inventory::{Container, ContainerNames, Indexed, Labels, Node, Pod},
     units::{Bytes, NanoCores},
-    view::{NodeEntry, NodeView, PodEntry, Usage},
+    view::{NodeEntry, NodeView, Usage},
 };
 
 /// Header `x-user` is the user, its groups follow after colons; `bad` cannot be authenticated.
@@ -84,6 +84,7 @@ fn mk_pod(namespace: &str, name: &str, node: &str, pod_labels: &[(&str, &str)], 
         service_account: "default".into(),
         running,
         containers: vec![Container { name: "web".into(), id: None, running }],
+        indexed: Indexed::default(),
     }
 }
 
@@ -99,9 +100,17 @@ fn measured(age: Duration) -> Measured {
     }
 }
 
-fn pod_entry(age: u64, containers: &[(&str, Usage)]) -> Arc<PodEntry> {
-    let containers = containers.iter().map(|(name, usage)| (Box::from(*name), *usage)).collect();
-    Arc::new(PodEntry { measured: measured(Duration::from_secs(age)), containers })
+/// Sets the entry of a pod that the inventory has, so many seconds old.
+fn set(
+    source: &Source,
+    view: &mut NodeView,
+    (namespace, name): (&str, &str),
+    age: u64,
+    containers: &[(&str, Usage)],
+) {
+    let pod = source.inventory.pod(namespace, name).unwrap();
+    let (names, usages): (Vec<_>, Vec<_>) = containers.iter().copied().unzip();
+    view.pods.set(&pod, measured(Duration::from_secs(age)), &ContainerNames::of(names), &usages);
 }
 
 /// Nodes a (values), b (too old), c (none); pods of a: web-0 (two containers), db-0, stale (too old), new (no
@@ -125,15 +134,12 @@ fn source() -> Source {
         Some(NodeEntry { measured: measured(Duration::from_secs(age)), usage: usage(250_000_000, 1 << 30) })
     };
     let web = [("web", usage(1_234_624_492, 3_145_732 * 1024)), ("sidecar", usage(0, 1000))];
-    let pods = [
-        ("shop-web-0", pod_entry(60, &web)),
-        ("db-db-0", pod_entry(0, &[("db", usage(1_500_000, 52_428_800))])),
-        ("shop-stale", pod_entry(61, &web)),
-        ("shop-done", pod_entry(0, &web)),
-    ];
-    let pods = pods.into_iter().map(|(uid, entry)| (Box::from(uid), entry)).collect();
-    source.views.publish("a".into(), NodeView { node: node(3), pods });
-    source.views.publish("b".into(), NodeView { node: node(61), pods: std::collections::HashMap::default() });
+    let mut view = NodeView { node: node(3), ..NodeView::default() };
+    set(&source, &mut view, ("shop", "web-0"), 60, &web);
+    set(&source, &mut view, ("db", "db-0"), 0, &[("db", usage(1_500_000, 52_428_800))]);
+    set(&source, &mut view, ("shop", "stale"), 61, &web);
+    source.views.publish("a".into(), view);
+    source.views.publish("b".into(), NodeView { node: node(61), ..NodeView::default() });
     source
 }
 
@@ -237,7 +243,7 @@ async fn a_table_has_a_column_for_swap_where_one_of_its_objects_has_swap() {
     let source = source();
     let without = |usage: Usage| Usage { swap: None, ..usage };
     let mut view = (*source.views.node("a").unwrap()).clone();
-    view.pods.insert("db-db-0".into(), pod_entry(0, &[("db", without(usage(1_500_000, 52_428_800)))]));
+    set(&source, &mut view, ("db", "db-0"), 0, &[("db", without(usage(1_500_000, 52_428_800)))]);
     source.views.publish("a".into(), view);
     let api = api_of(source, Decision::Allow, Settings { now, swap: true, ..Settings::default() });
     let table = async |path: &str| -> serde_json::Value {
@@ -573,7 +579,7 @@ async fn who_does_not_read_loses_place_and_answer_at_the_deadline() {
     for index in 0..2000_u32 {
         let name = format!("pod-{index:05}");
         api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
-        view.pods.insert(format!("many-{name}").into(), pod_entry(0, &[("c", usage(1, 1024))]));
+        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(1, 1024))]);
     }
     api.source.views.publish("many".into(), view);
     let request = |query: &str| {
@@ -665,8 +671,7 @@ async fn long_lists_come_in_frames_and_lose_nothing() {
     for index in 0..pods {
         let name = format!("pod-{index:05}");
         api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
-        view.pods
-            .insert(format!("many-{name}").into(), pod_entry(0, &[("c", usage(u64::from(index), 1024))]));
+        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(u64::from(index), 1024))]);
     }
     api.source.views.publish("many".into(), view);
     let request = Request::builder().uri("/apis/metrics.k8s.io/v1/namespaces/many/pods").body(()).unwrap();

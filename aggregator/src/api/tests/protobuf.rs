@@ -224,7 +224,7 @@ async fn long_lists_come_in_frames() {
     for index in 0..2000 {
         let name = format!("pod-{index:05}");
         api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
-        view.pods.insert(format!("many-{name}").into(), pod_entry(0, &[("c", usage(index, 1024))]));
+        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(index, 1024))]);
     }
     api.source.views.publish("many".into(), view);
     let path = "/apis/metrics.k8s.io/v1/namespaces/many/pods";
@@ -285,8 +285,10 @@ fn source_of(pods: &[RandomPod]) -> Source {
         // The node's own entry: what its last pod's first container uses, under that pod's labels.
         source.inventory.apply_node(Node { labels: labels(&pairs), ..mk_node("n") });
         view.node = Some(NodeEntry { measured, usage: containers[0].1 });
-        let containers = containers.iter().map(|(name, usage)| (Box::from(&**name), *usage)).collect();
-        view.pods.insert(format!("{namespace}-{name}").into(), Arc::new(PodEntry { measured, containers }));
+        let pod = source.inventory.pod(namespace, name).unwrap();
+        let names = ContainerNames::of(containers.iter().map(|(name, _)| &**name));
+        let usages: Vec<_> = containers.iter().map(|(_, usage)| *usage).collect();
+        view.pods.set(&pod, measured, &names, &usages);
     }
     source.views.publish("n".into(), view);
     source

@@ -50,17 +50,23 @@ async fn openapi_documents_are_cached_by_etag_date_and_hash() {
         assert_eq!(refused.0, 406);
         assert!(failure(&refused).1.contains("Available representations: application/json"), "{url}");
     }
-    for name in ["v2@v1.0", "v2.v1.0"] {
-        let accept = format!("application/com.github.proto-openapi.spec.{name}+protobuf");
-        let request = Request::builder().uri("/openapi/v2").header("accept", accept).body(()).unwrap();
-        let (head, body) = api.answer(request).await.into_parts();
-        let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-        assert_eq!(
-            (head.status, &head.headers[header::CONTENT_TYPE]),
-            (StatusCode::OK, &kind.parse().unwrap())
-        );
-        assert!(body.collect().await.unwrap().to_bytes().starts_with(b"\x0a\x032.0"));
+    for (url, version, begin) in
+        [("/openapi/v2", "v2", "\x0a\x032.0"), ("/openapi/v3/apis/metrics.k8s.io/v1", "v3", "\x0a\x053.0.0")]
+    {
+        let kind = format!("application/com.github.proto-openapi.spec.{version}.v1.0+protobuf");
+        for accept in [kind.clone(), kind.replace(".v1.0", "@v1.0")] {
+            let request = Request::builder().uri(url).header("accept", accept).body(()).unwrap();
+            let (head, body) = api.answer(request).await.into_parts();
+            assert_eq!(
+                (head.status, &head.headers[header::CONTENT_TYPE]),
+                (StatusCode::OK, &kind.parse().unwrap())
+            );
+            assert!(body.collect().await.unwrap().to_bytes().starts_with(begin.as_bytes()));
+        }
     }
+    let none =
+        ask(&api, "/openapi/v3", &[("accept", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf")]);
+    assert_eq!(none.await.0, 406);
 }
 
 #[tokio::test]
@@ -134,8 +140,7 @@ async fn long_lists_are_compressed_for_those_who_ask() {
     for index in 0..2000_u32 {
         let name = format!("pod-{index:05}");
         api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
-        view.pods
-            .insert(format!("many-{name}").into(), pod_entry(0, &[("c", usage(u64::from(index), 1024))]));
+        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(u64::from(index), 1024))]);
     }
     api.source.views.publish("many".into(), view);
     let fetch = async |path: &str, accept: &str| {

@@ -37,7 +37,7 @@ impl World {
     /// A report of node a in which web-0 uses so much.
     fn report(&self, cpu: u64) {
         let mut view = (*self.source.views.node("a").unwrap()).clone();
-        view.pods.insert("shop-web-0".into(), pod_entry(0, &[("web", usage(cpu, 1 << 20))]));
+        set(&self.source, &mut view, ("shop", "web-0"), 0, &[("web", usage(cpu, 1 << 20))]);
         self.source.views.publish("a".into(), view);
     }
 
@@ -189,7 +189,7 @@ async fn values_that_are_too_old_are_deleted() {
     // The follower's clock: `now` never moves, so the age is in the entry.
     let mut all = world.watch(PODS, &format!("resourceVersion={}", world.version().await), "").await;
     let mut view = (*world.source.views.node("a").unwrap()).clone();
-    view.pods.insert("shop-web-0".into(), pod_entry(61, &[("web", usage(1, 1))]));
+    set(&world.source, &mut view, ("shop", "web-0"), 61, &[("web", usage(1, 1))]);
     world.source.views.publish("a".into(), view);
     assert_eq!(names(&all.told().await), [("DELETED", "web-0")]);
 }

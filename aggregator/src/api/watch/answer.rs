@@ -62,7 +62,7 @@ impl<G: Gate> Api<G> {
         accept: &Accept<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let (encoder, representation) = self.encoder(version, accept, query, false)?;
-        self.count(Some(object.clone()));
+        self.count(vec![object.clone()].into_iter());
         Ok(respond::one(&encoder, representation, object))
     }
 
@@ -81,8 +81,9 @@ impl<G: Gate> Api<G> {
         if !is_watch {
             let (at, objects) = feed.list(namespace, |object| selection.selects(object));
             encoder.at = Some(at);
-            self.count(objects.iter().cloned());
-            return Ok(respond::list(&encoder, representation, objects.into_iter()));
+            let objects = objects.into_iter();
+            self.count(objects.clone());
+            return Ok(respond::list(&encoder, representation, objects));
         }
         let options = WatchOptions::parse(query, resource)?;
         if representation == Representation::Yaml {

@@ -16,7 +16,7 @@ const DEPARTURES: usize = 8192;
 const RESERVE: u64 = 1 << 24;
 
 /// What is watched: NodeMetrics or PodMetrics.
-pub trait Watched: Object + Item + Sync {
+pub trait Watched: Object + Item + Send + Sync + 'static {
     /// Whether all that is served of the two is equal.
     fn is_served_like(&self, other: &Self) -> bool;
 

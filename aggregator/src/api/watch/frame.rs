@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    feed::Watched,
     log::{Event, Kind},
     version::ResourceVersion,
 };
@@ -44,7 +45,7 @@ impl Writer {
     }
 
     /// Appends an event. `now` is the `creationTimestamp`.
-    pub fn event<T: Object>(&mut self, out: &mut BytesMut, event: Event<T>, now: RealTime) {
+    pub fn event<T: Watched>(&mut self, out: &mut BytesMut, event: Event<T>, now: RealTime) {
         self.encoder.created = now;
         let object = match self.encoder.shape {
             Shape::Table(_) => self.encoder.row(event.item, self.columns),

@@ -27,6 +27,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 async fn start() -> ControlPlane {
     let places = Places::from_environment().unwrap();
     let plane = ControlPlane::start(&places, &Options::named("manifests")).await.unwrap();
+    // The files in the folder, not the chart below it.
     let definitions = place("WAGGLE_DEFINITIONS").display().to_string();
     // They are too long for the annotation that a client-side apply makes.
     plane.kubectl(&["apply", "--server-side", "-f", &definitions]).await.unwrap();
@@ -56,7 +57,9 @@ async fn judged(plane: &ControlPlane, what: &str, yaml: &str) -> usize {
 #[ignore = "needs a real control plane: cargo xtask test"]
 fn every_kustomization_is_taken() {
     behind(async |plane| {
-        for (overlay, count) in [("default", 22), ("ha", 23), ("cert-manager", 21), ("dev", 22)] {
+        for (overlay, count) in
+            [("default", 22), ("ha", 23), ("cert-manager", 21), ("dev", 22), ("beside-metrics-server", 19)]
+        {
             let yaml = kustomize(&format!("deploy/overlays/{overlay}"));
             assert_eq!(judged(plane, overlay, &yaml).await, count, "{overlay}");
         }

@@ -5,13 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::render::{chart, helm, objects, output, read, repository};
-
-const AGGREGATOR: &str = "Deployment waggle-system/waggle-aggregator";
-const AGENT: &str = "DaemonSet waggle-system/waggle-agent";
-const SPEC: &str = "/spec/template/spec";
-const CONTAINER: &str = "/spec/template/spec/containers/0";
-const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n";
+use crate::{
+    render::{Objects, chart, helm, objects, output, read, repository},
+    values::{effects, effects_beside},
+};
 
 #[test]
 #[ignore = "needs kubectl and helm: cargo xtask test"]
@@ -22,235 +19,26 @@ fn it_lints() {
     assert!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");
 }
 
-/// A value, what it is set to, and what is then at a place of an object (or among the entries there).
-type Effect = (&'static str, Value, &'static str, String, Value);
-
-#[allow(clippy::too_many_lines, reason = "a table")]
-fn effects() -> Vec<Effect> {
-    let mut effects = Vec::new();
-    let mut add = |path, value, object, at: &str, is| effects.push((path, value, object, at.to_owned(), is));
-    let inside = |at: &str| format!("{CONTAINER}/{at}");
-    let of_pod = |at: &str| format!("{SPEC}/{at}");
-    let digest = format!("sha256:{}", "ab".repeat(32));
-    for (component, object, labels) in [
-        (
-            "aggregator",
-            AGGREGATOR,
-            [
-                "images.aggregator.repository",
-                "images.aggregator.tag",
-                "images.aggregator.digest",
-                "aggregator.resources.requests.cpu",
-                "aggregator.resources.requests.memory",
-                "aggregator.resources.limits.memory",
-                "aggregator.priorityClassName",
-                "aggregator.nodeSelector.kubernetes.io/os",
-                "aggregator.tolerations",
-                "aggregator.podLabels",
-                "aggregator.podAnnotations",
-                "aggregator.extraArgs",
-            ],
-        ),
-        (
-            "agent",
-            AGENT,
-            [
-                "images.agent.repository",
-                "images.agent.tag",
-                "images.agent.digest",
-                "agent.resources.requests.cpu",
-                "agent.resources.requests.memory",
-                "agent.resources.limits.memory",
-                "agent.priorityClassName",
-                "agent.nodeSelector.kubernetes.io/os",
-                "agent.tolerations",
-                "agent.podLabels",
-                "agent.podAnnotations",
-                "agent.extraArgs",
-            ],
-        ),
-    ] {
-        let [
-            repository,
-            tag,
-            image_digest,
-            cpu,
-            memory,
-            limit,
-            priority,
-            nodes,
-            tolerations,
-            pods,
-            notes,
-            more,
-        ] = labels;
-        let name = format!("waggle.local/waggle-{component}");
-        let registry = format!("registry.example:5000/{component}");
-        add(repository, json!(registry), object, &inside("image"), json!(format!("{registry}:0.1.0")));
-        add(tag, json!("9.9"), object, &inside("image"), json!(format!("{name}:9.9")));
-        add(image_digest, json!(digest), object, &inside("image"), json!(format!("{name}@{digest}")));
-        add(cpu, json!("7m"), object, &inside("resources/requests/cpu"), json!("7m"));
-        add(memory, json!("7Mi"), object, &inside("resources/requests/memory"), json!("7Mi"));
-        add(limit, json!("70Mi"), object, &inside("resources/limits/memory"), json!("70Mi"));
-        add(priority, json!("mine"), object, &of_pod("priorityClassName"), json!("mine"));
-        add(nodes, json!("plan9"), object, &of_pod("nodeSelector/kubernetes.io~1os"), json!("plan9"));
-        let toleration = json!({"key": "a", "operator": "Exists"});
-        add(tolerations, json!([toleration]), object, &of_pod("tolerations"), toleration);
-        add(pods, json!({"team": "x"}), object, "/spec/template/metadata/labels/team", json!("x"));
-        add(notes, json!({"team": "x"}), object, "/spec/template/metadata/annotations/team", json!("x"));
-        add(more, json!(["--more=1"]), object, &inside("args"), json!("--more=1"));
-    }
-    let mut flag = |path, value, object, flag: &str| {
-        effects.push((path, value, object, format!("{CONTAINER}/args"), json!(flag)));
-    };
-    flag("aggregator.window", json!("30s"), AGGREGATOR, "--window=30s");
-    flag("aggregator.maxAge", json!("2m"), AGGREGATOR, "--max-age=2m");
-    flag("aggregator.interval", json!("2s"), AGGREGATOR, "--interval=2s");
-    flag("aggregator.drain", json!("20s"), AGGREGATOR, "--drain=20s");
-    flag("aggregator.swap", json!(false), AGGREGATOR, "--swap=false");
-    flag("aggregator.enableWatch", json!(true), AGGREGATOR, "--enable-watch");
-    flag("aggregator.compatibilityMetrics", json!(true), AGGREGATOR, "--compatibility-metrics");
-    flag("clusterDomain", json!("example.org"), AGGREGATOR, "--cluster-domain=example.org");
-    flag("log.format", json!("json"), AGGREGATOR, "--log-format=json");
-    flag("log.format", json!("json"), AGENT, "--log-format=json");
-    flag("agent.interval", json!("2s"), AGENT, "--interval=2s");
-    flag("agent.collector", json!("cgroupfs"), AGENT, "--collector=cgroupfs");
-    let mut add = |path, value, object, at: &str, is| effects.push((path, value, object, at.to_owned(), is));
-    add("aggregator.drain", json!("1m30s"), AGGREGATOR, &of_pod("terminationGracePeriodSeconds"), json!(205));
-    let debug = json!({"name": "RUST_LOG", "value": "debug"});
-    for object in [AGGREGATOR, AGENT] {
-        add("log.filter", json!("debug"), object, &inside("env"), debug.clone());
-        add("images.pullPolicy", json!("Always"), object, &inside("imagePullPolicy"), json!("Always"));
-        let secrets = of_pod("imagePullSecrets");
-        add("images.pullSecrets", json!(["s"]), object, &secrets, json!({"name": "s"}));
-        let scrape = "/spec/template/metadata/annotations";
-        add("prometheus.annotations", json!(false), object, scrape, Value::Null);
-    }
-    let affinity = json!({"nodeAffinity": {}});
-    add("aggregator.affinity", affinity.clone(), AGGREGATOR, &of_pod("affinity"), affinity);
-    add("aggregator.replicas", json!(3), AGGREGATOR, "/spec/replicas", json!(3));
-    let budget = "PodDisruptionBudget waggle-system/waggle-aggregator";
-    add("aggregator.replicas", json!(2), budget, "/spec/minAvailable", json!(1));
-    add(
-        "agent.cgroupRoot",
-        json!("/sys/fs/x"),
-        AGENT,
-        &of_pod("volumes/0/hostPath/path"),
-        json!("/sys/fs/x"),
-    );
-    let life = of_pod("volumes/2/projected/sources/0/serviceAccountToken/expirationSeconds");
-    add("agent.tokenExpirationSeconds", json!(600), AGENT, &life, json!(600));
-    let unavailable = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
-    add("agent.maxUnavailable", json!(3), AGENT, unavailable, json!(3));
-    let linux = json!({"type": "spc_t"});
-    add("agent.seLinuxOptions", linux.clone(), AGENT, &inside("securityContext/seLinuxOptions"), linux);
-    let policy = "NetworkPolicy waggle-system/waggle-agent";
-    add("networkPolicy.enabled", json!(false), policy, "", Value::Null);
-    let monitor = "ServiceMonitor waggle-system/waggle-aggregator";
-    add("prometheus.monitors", json!(true), monitor, "/spec/endpoints/0/scheme", json!("https"));
-    let rule = "PrometheusRule waggle-system/waggle";
-    add("prometheus.rules", json!(true), rule, "/spec/groups/0/name", json!("waggle"));
-    let dashboard = "ConfigMap waggle-system/waggle-dashboard";
-    add("grafana.dashboard", json!(true), dashboard, "/metadata/labels/grafana_dashboard", json!("1"));
-    let check = "Pod waggle-system/waggle-check";
-    add("tests.nodeName", json!("node-a"), check, "/spec/nodeName", json!("node-a"));
-    let issued = "Certificate waggle-system/waggle-serving";
-    add("certificates.source", json!("cert-manager"), issued, "/spec/secretName", json!("waggle-serving"));
-    effects
-}
-
-/// Values that say something only beside others: the others, and as an [`Effect`].
-fn effects_beside() -> Vec<(Vec<(&'static str, Value)>, Effect)> {
-    let mine = json!({"kind": "ClusterIssuer", "name": "mine"});
-    let secret = |name: &str, ca: &str| {
-        vec![
-            ("certificates.source", json!("secret")),
-            ("certificates.secret.name", json!(name)),
-            ("certificates.secret.ca", json!(ca)),
-        ]
-    };
-    let effect = |path, value: &Value, object, at: &str, is: &Value| {
-        (path, value.clone(), object, at.to_owned(), is.clone())
-    };
-    let encoded = json!("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1BPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=");
-    vec![
-        (
-            vec![("certificates.source", json!("cert-manager"))],
-            effect(
-                "certificates.certManager.issuerRef",
-                &mine,
-                "Certificate waggle-system/waggle-serving",
-                "/spec/issuerRef",
-                &mine,
-            ),
-        ),
-        (
-            secret("", AUTHORITY),
-            effect(
-                "certificates.secret.name",
-                &json!("mine"),
-                AGGREGATOR,
-                &format!("{SPEC}/volumes/0/secret/secretName"),
-                &json!("mine"),
-            ),
-        ),
-        (
-            secret("mine", ""),
-            effect(
-                "certificates.secret.ca",
-                &json!(AUTHORITY),
-                "APIService v1.metrics.k8s.io",
-                "/spec/caBundle",
-                &encoded,
-            ),
-        ),
-        (
-            secret("mine", ""),
-            effect(
-                "certificates.secret.ca",
-                &json!(AUTHORITY),
-                "ConfigMap waggle-system/waggle-ca",
-                "/data/ca.crt",
-                &json!(AUTHORITY),
-            ),
-        ),
-        (
-            vec![("prometheus.rules", json!(true))],
-            effect(
-                "prometheus.labels",
-                &json!({"release": "x"}),
-                "PrometheusRule waggle-system/waggle",
-                "/metadata/labels/release",
-                &json!("x"),
-            ),
-        ),
-    ]
-}
-
 #[test]
 #[ignore = "needs kubectl and helm: cargo xtask test"]
 fn each_value_does_what_it_says() {
     let mut exercised = BTreeSet::new();
+    let without = objects(&chart(&[]).unwrap());
     let alone = effects().into_iter().map(|effect| (Vec::new(), effect));
     for (mut values, (path, value, object, at, is)) in alone.chain(effects_beside()) {
         let what = format!("{path}={value}: {object} {at}");
-        let look = |yaml: &str| objects(yaml).get(object).and_then(|object| object.pointer(&at)).cloned();
         values.retain(|(other, _)| *other != path);
-        // A dot within a key is escaped: helm separates keys by dots.
-        values.push((path, value));
-        let escaped: Vec<(String, Value)> = values
-            .iter()
-            .map(|(path, value)| (path.replace("kubernetes.io", "kubernetes\\.io"), value.clone()))
-            .collect();
-        let escaped: Vec<(&str, Value)> =
-            escaped.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
-        let seen = look(&chart(&escaped).unwrap()).unwrap_or_default();
-        let among = seen.as_array().is_some_and(|entries| entries.contains(&is));
-        assert!(seen == is || among, "{what} is {seen}, not {is}");
-        let before = look(&chart(&[]).unwrap()).unwrap_or_default();
-        let was_among = before.as_array().is_some_and(|entries| entries.contains(&is));
-        assert!(before != is && !was_among, "{what} is {is} without the value too");
-        exercised.insert(path.to_owned());
+        values.push((&path, value));
+        let with = objects(&chart(&values).unwrap());
+        let look = |objects: &Objects| {
+            objects.get(object).and_then(|object| object.pointer(&at)).cloned().unwrap_or_default()
+        };
+        let holds =
+            |seen: &Value| *seen == is || seen.as_array().is_some_and(|entries| entries.contains(&is));
+        let (before, after) = (look(&without), look(&with));
+        assert!(holds(&after), "{what} is {after}, not {is}");
+        assert!(!holds(&before), "{what} is {is} without the value too");
+        exercised.insert(path);
     }
     let values: Value = serde_saphyr::from_str(&read("deploy/chart/waggle/values.yaml")).unwrap();
     let mut documented = BTreeSet::new();

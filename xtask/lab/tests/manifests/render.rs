@@ -85,6 +85,8 @@ pub fn chart(values: &[(&str, Value)]) -> Result<String, String> {
     let mut command = helm();
     command.args(["template", "waggle"]).arg(repository("deploy/chart/waggle")).args(["-n", NAMESPACE]);
     for (path, value) in values {
+        // helm separates keys by dots; one within a key is escaped.
+        let path = path.replace("kubernetes.io", "kubernetes\\.io");
         command.arg("--set-json").arg(format!("{path}={value}"));
     }
     output(&mut command)

@@ -76,8 +76,8 @@ fn accounts_have_these_rights_and_no_others() {
             "apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"],
         }])
     );
-    let roles = |objects: &Objects| objects.keys().filter(|name| name.contains("Role ")).count();
-    assert_eq!((roles(&own_ca), roles(&external)), (4, 2), "roles beside those above");
+    let count = |objects: &Objects| objects.keys().filter(|name| name.contains("Role ")).count();
+    assert_eq!((count(&own_ca), count(&external)), (4, 2), "roles beside those above");
 }
 
 #[test]

@@ -16,16 +16,37 @@ const NOT_IN_THE_CHART: &str = "Namespace waggle-system";
 /// The pod of `helm test`, which kustomize has no place for.
 const ONLY_IN_THE_CHART: &str = "Pod waggle-system/waggle-check";
 
+/// In the order that their comments ask for.
+const EVERYTHING: [&str; 4] = [
+    "deploy/components/prometheus",
+    "deploy/components/cert-manager",
+    "deploy/components/ha",
+    "deploy/dashboards",
+];
+
 #[test]
 #[ignore = "needs kubectl and helm: cargo xtask test"]
 fn kustomize_and_the_chart_make_the_same_objects() {
     let all = ["deploy/components/prometheus", "deploy/dashboards"];
     let on = ["prometheus.monitors", "prometheus.rules", "grafana.dashboard"].map(|path| (path, json!(true)));
+    let two = ("aggregator.replicas", json!(2));
     let source = ("certificates.source", json!("cert-manager"));
     for (what, kustomized, values, count) in [
         ("default", kustomize("deploy/overlays/default"), vec![], 21),
-        ("ha", kustomize("deploy/overlays/ha"), vec![("aggregator.replicas", json!(2))], 22),
-        ("cert-manager", kustomize("deploy/overlays/cert-manager"), vec![source], 20),
+        ("ha", kustomize("deploy/overlays/ha"), vec![two.clone()], 22),
+        ("cert-manager", kustomize("deploy/overlays/cert-manager"), vec![source.clone()], 20),
+        (
+            "beside metrics-server",
+            kustomize("deploy/overlays/beside-metrics-server"),
+            vec![("apiServices.create", json!(false))],
+            18,
+        ),
+        (
+            "all components",
+            kustomize_with("deploy/base", &EVERYTHING),
+            [on.as_slice(), &[source.clone(), two.clone()]].concat(),
+            26,
+        ),
         ("components", kustomize_with("deploy/overlays/default", &all), on.to_vec(), 26),
     ] {
         let kustomized = kustomize_side(objects(&kustomized));

@@ -70,10 +70,11 @@ fn the_agent_collects_by_bpf() {
         let pod = agent(cluster).await;
         let name = pod["metadata"]["name"].as_str().unwrap();
         let path = format!("/api/v1/namespaces/waggle-system/pods/http:{name}:10255/proxy/metrics");
+        let log = cluster.plane.kubectl(&["-n", "waggle-system", "logs", name]).await.unwrap();
+        println!("{log}");
+        assert!(log.contains("collecting") && log.contains("\"bpf\""), "{log}");
         let metrics = cluster.plane.kubectl(&["get", "--raw", &path]).await.unwrap();
         assert!(metrics.lines().any(|line| line == "waggle_agent_collector{name=\"bpf\"} 1"), "{metrics}");
         assert!(!metrics.contains("waggle_agent_collector_refusals{"), "{metrics}");
-        let log = cluster.plane.kubectl(&["-n", "waggle-system", "logs", name]).await.unwrap();
-        assert!(log.contains("collecting") && log.contains("bpf"), "{log}");
     });
 }

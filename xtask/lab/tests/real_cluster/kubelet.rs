@@ -13,6 +13,8 @@ use super::{loads, world::inside};
 /// At least this long is the span of the kubelet's counters.
 const SPAN_MS: i64 = 60_000;
 const LIMIT: Duration = Duration::from_mins(3);
+/// Half a window.
+const SLACK_MS: i64 = 7_500;
 
 /// A container's counter of the kubelet: seconds of CPU time and bytes, with their instants in ms.
 #[derive(Debug, Clone, Copy)]
@@ -76,15 +78,24 @@ async fn sample(cluster: &RealCluster, samples: &mut BTreeMap<(String, String), 
     }
 }
 
-/// Of those samples that lie within the span, the mean.
-fn mean(samples: &[Sample], (begin, end): (i64, i64), of: impl Fn(&Sample) -> f64) -> Option<f64> {
-    // `timestamp` has whole seconds.
-    let within: Vec<f64> = samples
-        .iter()
-        .filter(|sample| sample.begin_ms >= begin - 1000 && sample.end_ms <= end + 1000)
-        .map(of)
-        .collect();
-    (within.len() >= 20).then(|| within.iter().sum::<f64>() / within.len() as f64)
+/// The mean of samples that follow one another, from the one that begins nearest to the span's begin to its end.
+fn mean(samples: &[Sample], (begin, end): (i64, i64), of: impl Fn(&Sample) -> f64) -> f64 {
+    let (mut cursor, mut sum, mut total) = (begin, 0.0, 0.0);
+    // What is left is not nearer to a whole window than to none.
+    while end - cursor > SLACK_MS {
+        let next = samples.iter().filter(|sample| sample.end_ms > cursor + SLACK_MS);
+        let next = next.min_by_key(|sample| (sample.begin_ms - cursor).abs());
+        let next =
+            next.unwrap_or_else(|| panic!("nothing was served between {cursor} and {end}: {samples:?}"));
+        let off = (next.begin_ms - cursor).abs();
+        assert!(off <= SLACK_MS, "nothing that was served begins at {cursor}: {samples:?}");
+        let length = (next.end_ms - next.begin_ms) as f64;
+        sum += of(next) * length;
+        total += length;
+        cursor = next.end_ms;
+    }
+    assert!(total > 0.0, "an empty span");
+    sum / total
 }
 
 #[test]
@@ -117,13 +128,13 @@ fn what_is_served_agrees_with_the_kubelets_counters_over_a_minute() {
             if known.millicores.is_some() {
                 let seconds = (to.cpu_ms - from.cpu_ms) as f64 / 1000.0;
                 let kubelet = (to.cpu_seconds - from.cpu_seconds) / seconds * 1000.0;
-                let served = mean(&samples[&key], span, |sample| sample.millicores).unwrap();
+                let served = mean(&samples[&key], span, |sample| sample.millicores);
                 println!("{key:?}: kubelet {kubelet:.2} m over {seconds:.1} s, served {served:.2} m");
                 assert!((served / kubelet - 1.0).abs() <= 0.03, "{key:?}: {served} m, kubelet {kubelet} m");
                 compared += 1;
             }
             if known.mebibytes.is_some() {
-                let served = mean(&samples[&key], span, |sample| sample.bytes).unwrap();
+                let served = mean(&samples[&key], span, |sample| sample.bytes);
                 println!("{key:?}: kubelet {} bytes, served {served:.0} bytes", to.bytes);
                 assert!((served / to.bytes - 1.0).abs() <= 0.03, "{key:?}: {served}, kubelet {}", to.bytes);
                 compared += 1;

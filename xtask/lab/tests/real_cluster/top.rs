@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::sleep;
 use waggle_lab::nodes::{RealCluster, name};
 
-use super::{loads, world::inside};
+use super::{
+    kernel::Counters,
+    loads,
+    world::{WINDOW, container_id, inside},
+};
 
 /// Namespace, pod and container to millicores and MiB, as `kubectl top pods -A --containers` shows them.
 type Shown = BTreeMap<(String, String, String), (f64, f64)>;
@@ -27,13 +32,22 @@ async fn shown(cluster: &RealCluster) -> Shown {
 #[ignore = "needs a virtual machine and root: cargo xtask test"]
 fn kubectl_top_shows_the_known_loads() {
     inside(async |cluster| {
+        let before = Counters::read(cluster).await;
+        sleep(WINDOW).await;
         let shown = shown(cluster).await;
+        let after = Counters::read(cluster).await;
         let mut compared = 0;
         for known in loads::known() {
             let key = ("default".to_owned(), known.pod.to_owned(), known.container.to_owned());
             let (cpu, memory) = *shown.get(&key).unwrap_or_else(|| panic!("{key:?} is not shown"));
             if let Some(limit) = known.millicores.map(f64::from) {
-                assert!((cpu / limit - 1.0).abs() <= 0.1, "{key:?}: {cpu} m under a limit of {limit} m");
+                let id = container_id(cluster, "default", known.pod, known.container).await;
+                let kernel = after.millicores_since(&before, &id);
+                println!("{}: limit {limit} m, the kernel's counter {kernel:.1} m, shown {cpu} m", known.pod);
+                // The limit is the truth, unless the machine did not get the time to reach it: then the kernel knows. Its
+                // counter is of a span that is a second off, and kubectl shows whole thousandths.
+                let (truth, slack) = if kernel < 0.95 * limit { (kernel, 1.5) } else { (limit, 0.0) };
+                assert!((cpu - truth).abs() <= 0.1 * truth + slack, "{key:?}: {cpu} m, in truth {truth} m");
                 compared += 1;
             }
             if let Some(held) = known.mebibytes.map(f64::from) {
@@ -75,8 +89,8 @@ fn kubectl_top_shows_the_node() {
         assert_eq!(words[0], name(0));
         let cpu: f64 = words[1].strip_suffix('m').unwrap().parse().unwrap();
         let memory: f64 = words[3].strip_suffix("Mi").unwrap().parse().unwrap();
-        // More than its burners together, and not more than its one processor; more than what its pods hold.
-        assert!((600.0..1020.0).contains(&cpu), "{text}");
+        // More than a part of its burners, and not more than its one processor; more than what its pods hold.
+        assert!((300.0..1020.0).contains(&cpu), "{text}");
         assert!((344.0..2048.0).contains(&memory), "{text}");
     });
 }

@@ -13,7 +13,7 @@ const LABEL: &str = "real-cluster";
 /// From the objects to running containers: images are there, the machine is slow.
 const PODS_RUN: Duration = Duration::from_mins(3);
 /// The window of what is served.
-const WINDOW: Duration = Duration::from_secs(15);
+pub const WINDOW: Duration = Duration::from_secs(15);
 
 struct World {
     runtime: Runtime,
@@ -48,9 +48,9 @@ async fn start() -> RealCluster {
         })
         .await
         .unwrap();
-    cluster.plane.apply(&loads::pods()).await.unwrap();
     product::install(&mut cluster).await.unwrap();
     say(&cluster, "Waggle is installed");
+    cluster.plane.apply(&loads::pods()).await.unwrap();
     cluster
         .wait("every pod runs", PODS_RUN, async |plane| {
             let pods = plane.get("/api/v1/pods").await?;
@@ -87,4 +87,12 @@ pub async fn pods_named(cluster: &RealCluster, namespace: &str, beginning: &str)
     let named =
         |pod: &Value| pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(beginning));
     items.into_iter().filter(named).collect()
+}
+
+/// The id of a container, as its runtime and its cgroup have it.
+pub async fn container_id(cluster: &RealCluster, namespace: &str, pod: &str, container: &str) -> String {
+    let object = cluster.plane.get(&format!("/api/v1/namespaces/{namespace}/pods/{pod}")).await.unwrap();
+    let statuses = object["status"]["containerStatuses"].as_array().unwrap();
+    let status = statuses.iter().find(|status| status["name"] == container).unwrap();
+    status["containerID"].as_str().unwrap().strip_prefix("containerd://").unwrap().to_owned()
 }

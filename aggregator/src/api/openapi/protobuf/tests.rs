@@ -3,6 +3,8 @@ use serde_json::json;
 
 use super::*;
 
+mod third;
+
 /// The messages that the test looks at, as prost knows them.
 mod read {
     use prost::Message;
@@ -150,7 +152,7 @@ fn parameter(item: read::ParametersItem) -> [Value; 5] {
 fn the_document_says_in_protobuf_what_it_says_in_json() {
     let documents = crate::api::openapi::Documents::new(0);
     let json: Value = serde_json::from_slice(&documents.v2.json).unwrap();
-    let document = read::Document::decode(encode(&json).unwrap()).unwrap();
+    let document = read::Document::decode(encode(Dialect::V2, &json).unwrap()).unwrap();
     assert_eq!(document.swagger, "2.0");
     let paths = document.paths.unwrap().path;
     assert_eq!(paths.len(), json["paths"].as_object().unwrap().len());
@@ -192,6 +194,13 @@ fn what_has_no_field_is_found() {
     for document in
         [json!({"swagger": "2.0", "host": "x"}), json!({"swagger": 2}), json!({"paths": {"/": {"put": {}}}})]
     {
-        assert!(encode(&document).is_err(), "{document}");
+        assert!(encode(Dialect::V2, &document).is_err(), "{document}");
+    }
+    for document in [
+        json!({"openapi": "3.0.0", "servers": []}),
+        json!({"components": {"schemas": {"x": {"default": 1}}}}),
+        json!({"components": {"schemas": {"x": {"$ref": "y", "type": "string"}}}}),
+    ] {
+        assert!(encode(Dialect::V3, &document).is_err(), "{document}");
     }
 }

@@ -17,7 +17,7 @@ use waggle_aggregator::{
     api::{Api, Gate, Now, Settings, Source},
     auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
     health::{Check, Probe},
-    inventory::{Container, Inventory, Labels, Node, Pod},
+    inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
     ring::{Key, Moment, Reading, Shard, Totals},
     units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
     view::{Join, Views},
@@ -86,7 +86,7 @@ impl Sampled {
         let name = node_name(index);
         let key = |id: u64, pod: &Pod| {
             let container = ContainerId(container_id(id));
-            Arc::new(Key { cgroup: CgroupId(id), pod: pod.uid.clone(), container, absent: None })
+            Arc::new(Key { cgroup: CgroupId(id), pod: (&*pod.uid).into(), container, absent: None })
         };
         let mut pods = source.inventory.pods_on(&name);
         pods.sort_by(|one, other| one.uid.cmp(&other.uid));
@@ -205,6 +205,7 @@ fn pod(index: usize, nodes: usize) -> Pod {
         service_account: "default".into(),
         running: true,
         containers: vec![container(component, 0), container("istio-proxy", 1)],
+        indexed: Indexed::default(),
     }
 }
 

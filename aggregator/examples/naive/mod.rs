@@ -77,7 +77,7 @@ pub fn json(source: &Source, created: RealTime) -> Vec<u8> {
     let mut items = Vec::new();
     for pod in source.inventory.pods(None) {
         let view = views.entry(pod.node.clone()).or_insert_with(|| source.views.node(&pod.node));
-        let Some(entry) = view.as_ref().and_then(|view| view.pods.get(&pod.uid)) else { continue };
+        let Some(entry) = view.as_ref().and_then(|view| view.pods.get(&pod)) else { continue };
         items.push(Pod {
             metadata: Metadata {
                 name: pod.name.to_string(),
@@ -88,9 +88,8 @@ pub fn json(source: &Source, created: RealTime) -> Vec<u8> {
             timestamp: text(|out| quantity::instant(out, entry.measured.timestamp)),
             window: text(|out| quantity::duration(out, entry.measured.window)),
             containers: entry
-                .containers
-                .iter()
-                .map(|(name, usage)| Container { name: name.to_string(), usage: quantities(usage) })
+                .containers()
+                .map(|(name, usage)| Container { name: name.to_owned(), usage: quantities(&usage) })
                 .collect(),
         });
     }
@@ -195,7 +194,7 @@ pub fn protobuf(source: &Source, created: RealTime) -> Vec<u8> {
     let mut items = Vec::new();
     for pod in source.inventory.pods(None) {
         let view = views.entry(pod.node.clone()).or_insert_with(|| source.views.node(&pod.node));
-        let Some(entry) = view.as_ref().and_then(|view| view.pods.get(&pod.uid)) else { continue };
+        let Some(entry) = view.as_ref().and_then(|view| view.pods.get(&pod)) else { continue };
         let usage = |usage: &Usage| {
             let Quantities { cpu, memory } = quantities(usage);
             let quantity = |text| Quantity { text: Some(text) };
@@ -211,9 +210,8 @@ pub fn protobuf(source: &Source, created: RealTime) -> Vec<u8> {
             timestamp: time(entry.measured.timestamp),
             window: Some(Span { nanos: i64::try_from(entry.measured.window.as_nanos()).ok() }),
             containers: entry
-                .containers
-                .iter()
-                .map(|(name, found)| ContainerMetrics { name: name.to_string(), usage: usage(found) })
+                .containers()
+                .map(|(name, found)| ContainerMetrics { name: name.to_owned(), usage: usage(&found) })
                 .collect(),
         });
     }

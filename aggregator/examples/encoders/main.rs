@@ -1,8 +1,12 @@
-//! The encoders alone, in process: `cargo bench -p waggle-aggregator --bench encode`.
+//! The encoders alone, in process, by criterion: `cargo run --release -p waggle-aggregator --example encoders -- --bench`. An
+//! example, so that it is built as the product ships and shares every dependency with it: a benchmark of cargo's would be
+//! built to unwind, with all that it needs once more.
 
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark that cannot be set up has nothing to say")]
 
+#[path = "../cluster/mod.rs"]
 mod cluster;
+#[path = "../naive/mod.rs"]
 mod naive;
 
 use std::{hint::black_box, time::Duration};
