@@ -17,7 +17,7 @@ use super::{
 };
 use crate::nodes::RealCluster;
 
-const START: Duration = Duration::from_mins(5);
+const START: Duration = Duration::from_mins(10);
 /// Until everything that is said is of running pods: two looks of metrics-server, and a window.
 const SETTLE: Duration = Duration::from_secs(40);
 /// How long a group is looked at, and how long one with bursts of 40 s, of which some are wanted.

@@ -92,13 +92,13 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     println!("the node's clock is {:+.3} s from ours: every age is by the node's", clock.ahead());
     let sources = Sources::new(cluster.plane.client().await?, metrics_server.client.clone(), &node, clock);
     let sampler = Sampler::start(sources);
-    let mut lines = Vec::new();
+    let mut met = true;
     let mut edges = Vec::new();
     for number in workloads::GROUPS {
         let group = group::measure(&mut cluster, &sampler, clock, number, &workloads::rows(&node)).await?;
-        lines.extend(group.lines);
         edges.extend(group.bursts);
         say(&cluster, &format!("group {number} is measured"));
+        met &= table::print_lines(&group.lines);
     }
     let first = first_values(&mut cluster, &sampler, clock).await?;
     say(&cluster, "first values are measured");
@@ -112,7 +112,6 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     times.push(scales(&mut cluster, clock).await?);
     metrics_server.check()?;
 
-    let mut met = table::print_lines(&lines);
     met &= table::print_ages(&mut kubelet, &mut other, &mut waggle);
     met &= table::print_times(&times);
     println!("\n{}", if met { "every goal is met" } else { "NOT every goal is met" });

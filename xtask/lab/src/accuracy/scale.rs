@@ -74,14 +74,21 @@ pub async fn once(cluster: &mut RealCluster, clock: Clock) -> Result<Option<Seco
             Ok(plane.get(&path).await?["items"].as_array().is_some_and(Vec::is_empty))
         })
         .await?;
-    Ok(scaled.map(|scaled| scaled - load))
+    let took = scaled.map(|scaled| scaled - load);
+    anyhow::ensure!(
+        took.is_none_or(|took| took > 0.0),
+        "the Deployment was scaled before its load began: {took:?} s"
+    );
+    Ok(took)
 }
 
-/// When the first pod began to compute, by its own log.
+/// When the first pod began to compute, by its own log. The second may have none yet.
 async fn load_begun(cluster: &RealCluster) -> Result<Seconds> {
     let selector = format!("app={NAME}");
-    let logs =
-        cluster.plane.kubectl(&["-n", NAMESPACE, "logs", "--selector", &selector, "--tail=-1"]).await?;
+    let logs = cluster
+        .plane
+        .kubectl(&["-n", NAMESPACE, "logs", "--selector", &selector, "--tail=-1", "--ignore-errors"])
+        .await?;
     let spans = Load::from_log(0.0, &logs).spans;
     spans
         .iter()

@@ -55,11 +55,14 @@ impl Line {
 
 /// Prints the rows; whether Waggle's error is no larger on any.
 pub fn print_lines(lines: &[Line]) -> bool {
+    println!("\nvalue ± mean error, age p50/p95 in seconds (answers with a value, where some had none)");
     println!(
-        "\n{:<28} {:<22} {:>30} {:>30} {:>30}",
-        "workload (n of answers)", "truth", "kubelet", "metrics-server", "Waggle"
+        "goal: Waggle's error no larger than metrics-server's, beyond 1 m or 256 KiB or 0.5 % of the truth"
     );
-    println!("{:<51} {:>30} {:>30} {:>30}", "", "value ± error, age p50/p95 s", "", "");
+    println!(
+        "{:<28} {:<24} {:>34} {:>38} {:>34}",
+        "workload", "truth", "kubelet", "metrics-server", "Waggle"
+    );
     let mut met = true;
     for line in lines {
         let cells = Source::ALL.map(|source| cell(line, line.of(source)));
@@ -69,7 +72,7 @@ pub fn print_lines(lines: &[Line]) -> bool {
             Some(false) => "MISSED",
             None => "not judged",
         };
-        println!("{:<28} {:<22} {kubelet:>30} {other:>30} {waggle:>30} {holds}", line.title, line.truth);
+        println!("{:<28} {:<24} {kubelet:>34} {other:>38} {waggle:>34} {holds}", line.title, line.truth);
         if let Some(doubt) = &line.doubt {
             println!("    {doubt}");
         }

@@ -69,6 +69,7 @@ fn confirm(binary: &[u8], linked: &[Linked], workspace: &Workspace) -> Result<us
         let package = workspace.package(id)?;
         known.insert(format!("{}-{}", package.name, package.version));
     }
+    known.extend(linked.iter().flat_map(|linked| linked.in_std.iter().cloned()));
     let named = evidence::packages(binary);
     ensure!(!named.is_empty(), "the program names no package of a registry: nothing could be compared");
     let missing: Vec<&String> = named.difference(&known).collect();

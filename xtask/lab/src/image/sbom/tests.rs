@@ -34,6 +34,8 @@ fn plan(ids: &BTreeMap<String, String>) -> Graph {
     std["is_std"] = json!(true);
     let mut another = unit(&ids["bytes"], "lib", Some(PLATFORM), &[]);
     another["features"] = json!(["default"]);
+    let mut in_std = unit("registry+https://example.invalid/index#gimli@0.32.3", "lib", Some(PLATFORM), &[]);
+    in_std["is_std"] = json!(true);
     let units = [
         unit(&ids["waggle-agent"], "bin", Some(PLATFORM), &[1, 2, 6]),
         unit(&ids["waggle-agent"], "lib", Some(PLATFORM), &[2, 3, 4, 5]),
@@ -43,6 +45,7 @@ fn plan(ids: &BTreeMap<String, String>) -> Graph {
         another,
         std,
         unit(&ids["syn"], "lib", None, &[]),
+        in_std,
     ];
     let json = json!({"version": 1, "units": units, "roots": [0]}).to_string();
     Graph { json, program: "waggle-agent".to_owned() }
@@ -57,6 +60,7 @@ fn macros_build_scripts_and_the_standard_library_are_not_linked_packages() {
     assert_eq!(linked.root, ids["waggle-agent"]);
     let packages: Vec<&String> = linked.packages.keys().collect();
     assert_eq!(packages.len(), 2, "{packages:?}");
+    assert_eq!(linked.in_std.iter().collect::<Vec<_>>(), ["gimli-0.32.3"]);
     let bytes = &linked.packages[&ids["bytes"]];
     assert_eq!(bytes.features.iter().collect::<Vec<_>>(), ["default", "std"]);
     let agent = &linked.packages[&ids["waggle-agent"]];
@@ -128,6 +132,8 @@ fn a_package_that_the_program_names_and_the_plan_does_not_is_an_error() {
     let bytes = workspace.ids().find(|(_, package)| package.name == "bytes").unwrap().1;
     let named = format!("/x/registry/src/i/bytes-{}/src/lib.rs", bytes.version);
     assert_eq!(confirm(named.as_bytes(), &linked, &workspace).unwrap(), 1);
+    let std = format!("{named}\0/x/registry/src/i/gimli-0.32.3/src/lib.rs");
+    assert_eq!(confirm(std.as_bytes(), &linked, &workspace).unwrap(), 2);
     let other = format!("{named}\0/x/registry/src/i/tokio-1.0.0/src/lib.rs");
     let error = format!("{:#}", confirm(other.as_bytes(), &linked, &workspace).unwrap_err());
     assert!(error.contains("tokio-1.0.0"), "{error}");

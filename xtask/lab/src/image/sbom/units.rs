@@ -47,6 +47,9 @@ pub struct Linked {
     pub root: String,
     /// By package id, the program's own among them.
     pub packages: BTreeMap<String, Use>,
+    /// Where the standard library is built with the program: the published packages in it, as `name-version`. They are
+    /// part of it, whoever builds it.
+    pub in_std: BTreeSet<String>,
 }
 
 /// How a package is used.
@@ -93,10 +96,17 @@ pub fn linked(graph: &str, program: &str) -> Result<Linked> {
             left.push(edge.index);
         }
     }
-    Ok(Linked { root: unit(root)?.pkg_id.clone(), packages })
+    let in_std = plan.units.iter().filter(|unit| unit.is_std).filter_map(Unit::published).collect();
+    Ok(Linked { root: unit(root)?.pkg_id.clone(), packages, in_std })
 }
 
 impl Unit {
+    /// `name-version` of a package of a registry, whose id ends in `#name@version`.
+    fn published(&self) -> Option<String> {
+        let (name, version) = self.pkg_id.strip_prefix("registry+")?.rsplit_once('#')?.1.split_once('@')?;
+        Some(format!("{name}-{version}"))
+    }
+
     fn is_linked(&self) -> bool {
         let a_macro = self.target.kind.iter().any(|kind| kind == "proc-macro");
         self.mode == "build" && self.platform.is_some() && !a_macro && !self.is_std
