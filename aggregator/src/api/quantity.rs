@@ -29,12 +29,14 @@ pub struct Quantity {
 
 impl Quantity {
     /// Appends its text.
+    #[inline]
     pub fn write(&self, out: &mut BytesMut) {
         integer(out, self.number);
         out.extend_from_slice(self.suffix.as_bytes());
     }
 
     /// The length of its text.
+    #[inline]
     pub fn length(&self) -> usize {
         let digits = self.number.checked_ilog10().map_or(1, |log| log as usize + 1);
         digits + self.suffix.len()
@@ -42,11 +44,13 @@ impl Quantity {
 }
 
 /// CPU use in DecimalSI: `250m`, `1234624492n`, `1`.
+#[inline]
 pub fn cpu(value: NanoCores) -> Quantity {
     decimal(value.0, 0)
 }
 
 /// An amount of memory in BinarySI: `50Mi`, `10485761`; below 1024 in DecimalSI (1000 is `1k`).
+#[inline]
 pub fn memory(value: Bytes) -> Quantity {
     let mut number = value.0.min(MAX);
     if number < 1024 {
@@ -62,6 +66,7 @@ pub fn memory(value: Bytes) -> Quantity {
 
 /// The shortest mantissa with an exponent that is a multiple of three: dividing by 1000 while nothing is lost comes to
 /// the same as stripping all zeros and putting one or two back.
+#[inline]
 fn decimal(number: u64, mut suffix: usize) -> Quantity {
     let mut number = number.min(MAX);
     if number == 0 {
@@ -165,6 +170,7 @@ pub fn instant(out: &mut BytesMut, at: RealTime) {
 }
 
 /// Appends an integer.
+#[inline]
 pub fn integer(out: &mut BytesMut, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

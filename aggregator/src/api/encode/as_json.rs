@@ -88,13 +88,18 @@ fn list_metadata(at: Option<ResourceVersion>) -> String {
 /// Writes the objects of one answer.
 struct Writer {
     encoder: Encoder,
-    created: Stamp,
+    /// `,"creationTimestamp":"…"`, the same for all.
+    created: BytesMut,
     measured: Stamp,
 }
 
 impl Writer {
     fn new(encoder: &Encoder) -> Self {
-        Self { encoder: encoder.clone(), created: Stamp::default(), measured: Stamp::default() }
+        let mut created = BytesMut::with_capacity(64);
+        json::raw(&mut created, ",\"creationTimestamp\":\"");
+        quantity::instant(&mut created, encoder.created);
+        json::raw(&mut created, "\"");
+        Self { encoder: encoder.clone(), created, measured: Stamp::default() }
     }
 
     fn full<T: Object>(&mut self, out: &mut BytesMut, object: &T) {
@@ -127,9 +132,7 @@ impl Writer {
             quantity::integer(out, version.number());
             json::raw(out, "\"");
         }
-        json::raw(out, ",\"creationTimestamp\":\"");
-        self.created.write(out, self.encoder.created);
-        json::raw(out, "\"");
+        out.extend_from_slice(&self.created);
         out.extend_from_slice(object.labels().json());
         json::raw(out, "}");
     }
