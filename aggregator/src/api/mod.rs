@@ -4,6 +4,7 @@
 mod body;
 mod compress;
 pub mod discovery;
+mod documents;
 mod encode;
 mod exposition;
 pub mod metrics;
@@ -17,6 +18,7 @@ mod pretty;
 pub mod quantity;
 pub mod query;
 mod quoted;
+mod refusal;
 pub mod request;
 mod respond;
 pub mod selector;

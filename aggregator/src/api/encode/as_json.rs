@@ -33,7 +33,7 @@ pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
 pub fn list<L: Objects>(encoder: &Encoder, part: Part, objects: L) -> Box<dyn Iterator<Item = Bytes> + Send> {
     let around = |kind: &str, api: &str| {
         let metadata = list_metadata(encoder.at);
-        let mut head = BytesMut::with_capacity(super::FRAME + 4096);
+        let mut head = BytesMut::with_capacity(super::FRAME + super::ROOM);
         json::raw(
             &mut head,
             &format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{metadata},"items":["#),
@@ -65,7 +65,7 @@ pub fn table<L: Objects>(
     columns: Columns,
 ) -> impl Iterator<Item = Bytes> + Send + use<L> {
     let empty = !objects.clone().any(|_| true);
-    let mut head = BytesMut::with_capacity(super::FRAME + 4096);
+    let mut head = BytesMut::with_capacity(super::FRAME + super::ROOM);
     table::head(&mut head, version, &list_metadata(encoder.at), (!empty).then_some(columns));
     let mut writer = Writer::new(encoder);
     let around = Around { head, separator: b",", tail: if empty { b"}\n" } else { b"]}\n" } };
