@@ -45,7 +45,7 @@ async fn both(cluster: &Cluster, protocol: Protocol) {
     let waiting = [proxied(), proxied()].map(|caller| waiting(caller, &name, &nodes));
     // On a busy machine a review may be given up (500) before all places are taken: then it begins anew.
     let mut refused = None;
-    until_within(Duration::from_secs(60), "a refusal", async || {
+    until_within(Duration::from_mins(1), "a refusal", async || {
         let answer = caller.get(&format!("{nodes}?timeout=100ms"), &user).await;
         refused = Some(answer).filter(|answer| answer.status.as_u16() == 429);
         refused.is_some()
