@@ -4,6 +4,7 @@
 mod body;
 mod compress;
 pub mod discovery;
+mod documents;
 mod encode;
 mod exposition;
 pub mod metrics;
@@ -17,6 +18,7 @@ mod pretty;
 pub mod quantity;
 pub mod query;
 mod quoted;
+mod refusal;
 pub mod request;
 mod respond;
 pub mod selector;
@@ -84,20 +86,25 @@ pub struct Source {
 
 impl Source {
     fn fresh(&self, now: Instant) -> Fresh {
-        Fresh { now, max_age: self.max_age }
+        Fresh::new(now, self.max_age)
     }
 }
 
 /// How old what is served may be, at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Fresh {
-    now: Instant,
-    max_age: Duration,
+    /// Measured before that is too old; `None` where this process's clock is younger than the maximum age.
+    oldest: Option<Instant>,
 }
 
 impl Fresh {
+    fn new(now: Instant, max_age: Duration) -> Self {
+        Self { oldest: now.checked_sub(max_age) }
+    }
+
+    #[inline]
     fn allows(self, measured: &Measured) -> bool {
-        self.now.saturating_duration_since(measured.seen) <= self.max_age
+        self.oldest.is_none_or(|oldest| measured.seen >= oldest)
     }
 }
 

@@ -8,8 +8,8 @@ use super::{
     negotiate::Accept,
     query::Query,
     quoted::Quoted,
+    refusal::Refusal,
     request::{self, Route},
-    respond::Refusal,
     selector,
     status::Failure,
 };

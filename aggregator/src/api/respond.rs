@@ -1,4 +1,4 @@
-//! Answers to requests that may be answered, and the form of refusals.
+//! Answers to requests that may be answered.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -6,17 +6,17 @@ use prometheus_client::encoding::text;
 
 use super::{
     Api, Body, Gate,
-    discovery::{Document, Version},
+    discovery::Version,
+    documents::{document, paths, server_version},
     encode::Encoder,
     exposition::Exposition,
-    json,
-    negotiate::{Accept, Groups, NotAcceptable, Representation, Shape},
+    negotiate::{Accept, Representation, Shape},
     nodes::NodeMetrics,
     object::{Object, Objects},
-    openapi,
     pods::PodMetrics,
     pretty,
     query::Query,
+    refusal::Refusal,
     request::Route,
     status::Failure,
     table::Include,
@@ -24,80 +24,9 @@ use super::{
 };
 use crate::health;
 
-const JSON: HeaderValue = content_type(Representation::Json);
+pub(super) const JSON: HeaderValue = content_type(Representation::Json);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// What `/` lists besides the parts of health.
-const PATHS: [&str; 9] = [
-    "/apis",
-    "/apis/metrics.k8s.io",
-    "/apis/metrics.k8s.io/v1",
-    "/apis/metrics.k8s.io/v1beta1",
-    "/metrics",
-    "/openapi/v2",
-    "/openapi/v3",
-    "/openapi/v3/",
-    "/version",
-];
-/// How long a document that is asked for by its hash may be kept: a year.
-const KEEP: i64 = 365 * 24 * 60 * 60;
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// With a `Status`.
-    Status(Failure),
-    /// 429.
-    TooMany,
-    /// 500 in plain text.
-    Internal(String),
-    /// 404 that lists the paths there are.
-    NoPath,
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Status(failure)
-    }
-}
-
-impl Refusal {
-    /// The answer; a `Status` in that representation.
-    pub(super) fn into_response(self, representation: Representation) -> Response<Body> {
-        match self {
-            Self::Status(failure) => {
-                // To a client that cannot be given what it asked for, nothing can be given as it asked.
-                let representation = if failure.code == StatusCode::NOT_ACCEPTABLE {
-                    Representation::PrettyJson
-                } else {
-                    representation
-                };
-                let mut response = of_type(content_type(representation), failure.encode(representation));
-                *response.status_mut() = failure.code;
-                if failure.nosniff {
-                    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-                }
-                response
-            }
-            Self::TooMany => {
-                let mut response = plain("Too many requests, please try again later.\n");
-                *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                response
-            }
-            Self::Internal(text) => {
-                let mut response = plain(format!("{text}\n"));
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response
-            }
-            Self::NoPath => {
-                let mut response = paths();
-                *response.status_mut() = StatusCode::NOT_FOUND;
-                response
-            }
-        }
-    }
-}
+pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 impl<G: Gate> Api<G> {
     pub(super) fn respond(
@@ -182,70 +111,6 @@ impl<G: Gate> Api<G> {
         Ok((Encoder { version, shape, include, created, swap: self.settings.swap, at: None }, representation))
     }
 
-    fn groups(&self, headers: &HeaderMap, accept: &Accept<'_>) -> Result<Response<Body>, Refusal> {
-        let representation = match accept.discovery().map_err(Failure::not_acceptable)? {
-            Groups::Aggregated(representation) => representation,
-            Groups::Legacy(representation) => {
-                let document = self.documents.groups.get(representation);
-                let mut response = of_type(content_type(representation), document);
-                response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-                return Ok(response);
-            }
-        };
-        let mut response = if headers.get(header::IF_NONE_MATCH) == Some(&self.documents.etag) {
-            not_modified()
-        } else {
-            let kind = format!(
-                "{};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-                representation.media_type()
-            );
-            let kind = HeaderValue::try_from(kind).unwrap_or(content_type(representation));
-            of_type(kind, self.documents.aggregated.get(representation))
-        };
-        response.headers_mut().insert(header::ETAG, self.documents.etag.clone());
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-        Ok(response)
-    }
-
-    /// An OpenAPI document. It is never redirected to one of another hash, as Go's handler does: kube-apiserver refuses
-    /// redirects of aggregated servers.
-    fn openapi(
-        &self,
-        document: &openapi::Document,
-        headers: &HeaderMap,
-        hash: Option<&str>,
-        accept: &Accept<'_>,
-    ) -> Result<Response<Body>, Refusal> {
-        let types = document.types();
-        let kind =
-            accept.first_of(types).ok_or_else(|| Failure::not_acceptable(NotAcceptable::OpenApi(types)))?;
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let unchanged = match (text(header::IF_NONE_MATCH), text(header::IF_MODIFIED_SINCE)) {
-            (Some(tags), _) => tags
-                .split(',')
-                .map(str::trim)
-                .any(|tag| tag == "*" || document.etag == tag.trim_start_matches("W/")),
-            (None, Some(since)) => self.openapi.unmodified_since(since),
-            (None, None) => false,
-        };
-        let mut response = if unchanged {
-            not_modified()
-        } else {
-            let (kind, bytes) = document.get(kind);
-            of_type(kind, bytes)
-        };
-        let answered = response.headers_mut();
-        answered.insert(header::ETAG, document.etag.clone());
-        answered.insert(header::LAST_MODIFIED, self.openapi.modified.clone());
-        answered.insert(header::VARY, HeaderValue::from_static("Accept"));
-        if hash == Some(&*document.hash) {
-            answered.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-            answered.insert(header::EXPIRES, openapi::date((self.settings.now)().real.seconds() + KEEP));
-        }
-        Ok(response)
-    }
-
     fn health(&self, path: &str, query: &Query) -> Result<Response<Body>, Refusal> {
         let verbose = query.get("verbose").is_some();
         let report =
@@ -294,18 +159,7 @@ pub(super) fn list(
     with_type(content_type(representation), body)
 }
 
-fn document(accept: &Accept<'_>, document: &Document) -> Result<Response<Body>, Refusal> {
-    let representation = accept.plain().map_err(Failure::not_acceptable)?;
-    Ok(of_type(content_type(representation), document.get(representation)))
-}
-
-fn not_modified() -> Response<Body> {
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    response
-}
-
-const fn content_type(representation: Representation) -> HeaderValue {
+pub(super) const fn content_type(representation: Representation) -> HeaderValue {
     HeaderValue::from_static(representation.media_type())
 }
 
@@ -315,46 +169,12 @@ pub(super) fn with_type(kind: HeaderValue, body: Body) -> Response<Body> {
     response
 }
 
-fn of_type(kind: HeaderValue, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn of_type(kind: HeaderValue, body: impl Into<Bytes>) -> Response<Body> {
     with_type(kind, Body::full(body))
 }
 
-fn plain(body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn plain(body: impl Into<Bytes>) -> Response<Body> {
     let mut response = of_type(TEXT, body);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response
-}
-
-fn paths() -> Response<Body> {
-    let mut paths: Vec<String> = PATHS.iter().map(|path| (*path).to_owned()).chain(health::paths()).collect();
-    paths.sort_unstable();
-    let lines: Vec<_> = paths.iter().map(|path| format!("    \"{path}\"")).collect();
-    of_type(JSON, format!("{{\n  \"paths\": [\n{}\n  ]\n}}", lines.join(",\n")))
-}
-
-/// `version.Info`; what this program does not have (a Go version, a git state) is empty.
-fn server_version() -> Bytes {
-    let mut out = bytes::BytesMut::with_capacity(256);
-    let version = format!("v{}", env!("CARGO_PKG_VERSION"));
-    let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
-    let mut before = "{\n  \"";
-    for (key, value) in [
-        ("major", env!("CARGO_PKG_VERSION_MAJOR")),
-        ("minor", env!("CARGO_PKG_VERSION_MINOR")),
-        ("gitVersion", &version),
-        ("gitCommit", ""),
-        ("gitTreeState", ""),
-        ("buildDate", ""),
-        ("goVersion", ""),
-        ("compiler", "rustc"),
-        ("platform", &platform),
-    ] {
-        json::raw(&mut out, before);
-        json::raw(&mut out, key);
-        json::raw(&mut out, "\": ");
-        json::string(&mut out, value);
-        before = ",\n  \"";
-    }
-    json::raw(&mut out, "\n}");
-    out.freeze()
 }

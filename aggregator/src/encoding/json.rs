@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 /// Appends bytes as they are.
+#[inline]
 pub fn raw(out: &mut BytesMut, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
@@ -12,7 +13,7 @@ pub fn string(out: &mut BytesMut, text: &str) {
     out.extend_from_slice(b"\"");
     let mut rest = text;
     // Names, which long lists are made of, are plain ASCII: look at all bytes, many at once, before looking at characters.
-    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+    if text.bytes().fold(0, |special, byte| special | is_special(byte)) == 0 {
         rest = "";
         out.extend_from_slice(text.as_bytes());
     }
@@ -25,8 +26,15 @@ pub fn string(out: &mut BytesMut, text: &str) {
     out.extend_from_slice(b"\"");
 }
 
-const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii() && byte >= b' ' && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
+/// Not 0 for bytes that may have to be escaped. Without branches, so that it is computed for many bytes in one instruction.
+const fn is_special(byte: u8) -> u8 {
+    (byte < b' ') as u8
+        | (byte > 0x7f) as u8
+        | (byte == b'"') as u8
+        | (byte == b'\\') as u8
+        | (byte == b'<') as u8
+        | (byte == b'>') as u8
+        | (byte == b'&') as u8
 }
 
 fn next_special(text: &str) -> Option<(&str, char, &str)> {

@@ -143,11 +143,13 @@ pub const fn delimited_length(length: usize) -> usize {
     1 + varint_length(length as u64) + length
 }
 
+#[inline]
 fn key(out: &mut BytesMut, field: u8, length: usize) {
     tagged(out, field << 3 | 2, length as u64);
 }
 
 /// Appends a tag and a varint, in one piece: nearly all of a list's fields are short.
+#[inline]
 fn tagged(out: &mut BytesMut, tag: u8, mut value: u64) {
     if value < 0x80 {
         return out.extend_from_slice(&[tag, low_bits(value)]);

@@ -60,6 +60,7 @@ impl Entries {
     }
 
     /// The entry of a pod.
+    #[inline]
     pub fn get(&self, pod: &Pod) -> Option<PodEntry<'_>> {
         let slot = self.slots.get(pod.indexed.place?.slot())?.as_ref()?;
         // Nearly always the same memory: then the text is not even fetched.
@@ -112,6 +113,7 @@ impl Entries {
         self.row
     }
 
+    #[inline]
     fn entry<'a>(&'a self, slot: &'a Slot) -> Option<PodEntry<'a>> {
         let (first, count) = (slot.first as usize, slot.names.len());
         Some(PodEntry {

@@ -37,6 +37,7 @@ impl Snapshot {
     }
 
     /// The entry of a pod, found without looking for a name.
+    #[inline]
     pub fn pod(&self, pod: &Pod) -> Option<PodEntry<'_>> {
         let row = pod.indexed.place?.node();
         self.rows.get(row / PARTS)?.get(row % PARTS)?.as_ref()?.pods.get(pod)

@@ -1,14 +1,14 @@
 //! Section 12: too much at once, and what takes too long. The API server leaves reviews of access unanswered, so that
 //! requests wait.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::{runtime::Runtime, task::JoinSet};
 use waggle_stand_in::Fault;
 
 use crate::{
-    common::{Caller, MASTER, Protocol, until},
+    common::{Caller, MASTER, Protocol, until, until_within},
     world::{BASE, Cluster, header},
 };
 
@@ -43,15 +43,15 @@ async fn both(cluster: &Cluster, protocol: Protocol) {
     // Places are taken over HTTP/2, on two connections (one has 250 streams): 400 handshakes would take longer than a review.
     let proxied = || cluster.proxied(Protocol::Http2);
     let waiting = [proxied(), proxied()].map(|caller| waiting(caller, &name, &nodes));
+    // On a busy machine a review may be given up (500) before all places are taken: then it begins anew.
     let mut refused = None;
-    until("a refusal", async || {
+    until_within(Duration::from_secs(60), "a refusal", async || {
         let answer = caller.get(&format!("{nodes}?timeout=100ms"), &user).await;
-        refused = Some(answer).filter(|answer| answer.status.as_u16() != 504);
+        refused = Some(answer).filter(|answer| answer.status.as_u16() == 429);
         refused.is_some()
     })
     .await;
     let refused = refused.unwrap();
-    assert_eq!(refused.status.as_u16(), 429, "{protocol:?}: {}", refused.body);
     assert_eq!(refused.body, "Too many requests, please try again later.\n");
     assert_eq!(header(&refused, "content-type"), "text/plain; charset=utf-8");
     assert_eq!(header(&refused, "retry-after"), "1");
@@ -65,13 +65,15 @@ async fn both(cluster: &Cluster, protocol: Protocol) {
     until("places", async || caller.get(&nodes, &other).await.status.as_u16() == 403).await;
 }
 
-/// Half of all places.
+/// Half of all places, taken again whenever they are lost.
 fn waiting(caller: Caller, user: &str, path: &str) -> JoinSet<()> {
     let caller = Arc::new(caller);
     let wait = |_| {
         let (caller, user, path) = (Arc::clone(&caller), user.to_owned(), path.to_owned());
         async move {
-            caller.get(&path, &[("x-remote-user", &*user)]).await;
+            loop {
+                caller.get(&path, &[("x-remote-user", &*user)]).await;
+            }
         }
     };
     (0..PLACES / 2).map(wait).collect()

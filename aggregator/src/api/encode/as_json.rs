@@ -33,7 +33,7 @@ pub fn one<T: Object>(encoder: &Encoder, part: Part, object: &T) -> Bytes {
 pub fn list<L: Objects>(encoder: &Encoder, part: Part, objects: L) -> Box<dyn Iterator<Item = Bytes> + Send> {
     let around = |kind: &str, api: &str| {
         let metadata = list_metadata(encoder.at);
-        let mut head = BytesMut::with_capacity(super::FRAME + 4096);
+        let mut head = BytesMut::with_capacity(super::FRAME + super::ROOM);
         json::raw(
             &mut head,
             &format!(r#"{{"kind":"{kind}List","apiVersion":"{api}","metadata":{metadata},"items":["#),
@@ -65,7 +65,7 @@ pub fn table<L: Objects>(
     columns: Columns,
 ) -> impl Iterator<Item = Bytes> + Send + use<L> {
     let empty = !objects.clone().any(|_| true);
-    let mut head = BytesMut::with_capacity(super::FRAME + 4096);
+    let mut head = BytesMut::with_capacity(super::FRAME + super::ROOM);
     table::head(&mut head, version, &list_metadata(encoder.at), (!empty).then_some(columns));
     let mut writer = Writer::new(encoder);
     let around = Around { head, separator: b",", tail: if empty { b"}\n" } else { b"]}\n" } };
@@ -88,13 +88,18 @@ fn list_metadata(at: Option<ResourceVersion>) -> String {
 /// Writes the objects of one answer.
 struct Writer {
     encoder: Encoder,
-    created: Stamp,
+    /// `,"creationTimestamp":"…"`, the same for all.
+    created: BytesMut,
     measured: Stamp,
 }
 
 impl Writer {
     fn new(encoder: &Encoder) -> Self {
-        Self { encoder: encoder.clone(), created: Stamp::default(), measured: Stamp::default() }
+        let mut created = BytesMut::with_capacity(64);
+        json::raw(&mut created, ",\"creationTimestamp\":\"");
+        quantity::instant(&mut created, encoder.created);
+        json::raw(&mut created, "\"");
+        Self { encoder: encoder.clone(), created, measured: Stamp::default() }
     }
 
     fn full<T: Object>(&mut self, out: &mut BytesMut, object: &T) {
@@ -127,9 +132,7 @@ impl Writer {
             quantity::integer(out, version.number());
             json::raw(out, "\"");
         }
-        json::raw(out, ",\"creationTimestamp\":\"");
-        self.created.write(out, self.encoder.created);
-        json::raw(out, "\"");
+        out.extend_from_slice(&self.created);
         out.extend_from_slice(object.labels().json());
         json::raw(out, "}");
     }

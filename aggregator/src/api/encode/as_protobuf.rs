@@ -87,8 +87,9 @@ impl<T: Object> Message for Item<'_, T> {
         if part != Part::Whole {
             return;
         }
-        to.message(2, &Time(object.measured().timestamp));
-        to.message(3, &Window(object.measured().window));
+        let (time, window) = (Time(object.measured().timestamp), Window(object.measured().window));
+        to.delimited(2, time.length(), |out| time.fields(out));
+        to.delimited(3, window.length(), |out| window.fields(out));
         match object.numbers() {
             Numbers::Usage(usage) => usage_entries(to, 4, usage, encoder.swap),
             Numbers::Containers(names, usages) => {
@@ -114,7 +115,8 @@ impl<T: Object> Message for ObjectMeta<'_, T> {
         if let Some(version) = self.object.resource_version() {
             to.text(6, &version.to_string());
         }
-        to.message(8, &Time(self.created));
+        let created = Time(self.created);
+        to.delimited(8, created.length(), |out| created.fields(out));
         to.encoded(self.object.labels().protobuf());
     }
 }
@@ -152,21 +154,25 @@ impl Message for ContainerMetrics<'_> {
 }
 
 /// The map of usage, sorted by key; `swap` where that is asked for and known.
+#[inline]
 fn usage_entries(to: &mut impl Fields, field: u8, usage: &Usage, swap: bool) {
-    usage_entry(to, field, "cpu", quantity::cpu(usage.cpu));
-    usage_entry(to, field, "memory", quantity::memory(usage.memory));
+    usage_entry(to, field, b"\x0a\x03cpu", quantity::cpu(usage.cpu));
+    usage_entry(to, field, b"\x0a\x06memory", quantity::memory(usage.memory));
     if let Some(bytes) = usage.swap.filter(|_| swap) {
-        usage_entry(to, field, "swap", quantity::memory(bytes));
+        usage_entry(to, field, b"\x0a\x04swap", quantity::memory(bytes));
     }
 }
 
-/// An entry of the map. All lengths in it are known before: that of the quantity's text decides.
-fn usage_entry(to: &mut impl Fields, field: u8, key: &'static str, quantity: Quantity) {
+/// An entry of the map, whose key is encoded. All lengths in it are known before and short: that of the quantity's text
+/// decides.
+#[inline]
+fn usage_entry<const KEY: usize>(to: &mut impl Fields, field: u8, key: &[u8; KEY], quantity: Quantity) {
     let text = quantity.length();
-    let value = protobuf::delimited_length(text);
-    let entry = protobuf::delimited_length(key.len()) + protobuf::delimited_length(value);
+    let (value, entry) = (2 + text, KEY + 2 + 2 + text);
     to.delimited(field, entry, |out| {
-        out.text(1, key);
-        out.delimited(2, value, |out| out.delimited(1, text, |out| quantity.write(out)));
+        out.extend_from_slice(key);
+        let short = |length: usize| u8::try_from(length).unwrap_or_default();
+        out.extend_from_slice(&[2 << 3 | 2, short(value), 1 << 3 | 2, short(text)]);
+        quantity.write(out);
     });
 }

@@ -17,8 +17,11 @@ use super::{
 };
 use crate::units::RealTime;
 
-/// A frame is closed once it holds this much: large enough to be worth a write, small enough to hold by the hundred.
+/// The length of all frames but the last. Large enough to be worth a write, small enough to hold by the hundred, and a
+/// multiple of what HTTP/2 sends at once (16 KiB): a remainder would be a packet of its own each time.
 const FRAME: usize = 64 * 1024;
+/// Room behind it for the object that crosses its end, so that a frame is allocated once.
+const ROOM: usize = 4096;
 
 /// How objects are written: the same for all of an answer.
 #[derive(Debug, Clone)]
@@ -90,7 +93,7 @@ struct Around {
     tail: &'static [u8],
 }
 
-/// `around` with the objects in it, in frames of about [`FRAME`] bytes.
+/// `around` with the objects in it, in frames of [`FRAME`] bytes.
 fn frames<L: Objects>(
     around: Around,
     mut objects: L,
@@ -98,24 +101,103 @@ fn frames<L: Objects>(
 ) -> impl Iterator<Item = Bytes> + Send {
     let Around { head, separator, tail } = around;
     let mut head = Some(head);
+    // What crossed the end of the frame before.
+    let mut carried = Vec::new();
     let mut before: &[u8] = b"";
-    let mut ended = false;
+    let (mut complete, mut ended) = (false, false);
     iter::from_fn(move || {
         if ended {
             return None;
         }
-        // Room for the object that crosses the line, so that a frame is allocated once.
-        let mut out = head.take().unwrap_or_else(|| BytesMut::with_capacity(FRAME + 4096));
-        let flow = objects.visit(|object| {
-            out.extend_from_slice(before);
-            before = separator;
-            write(&mut out, object);
-            if out.len() < FRAME { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        if flow.is_continue() {
-            out.extend_from_slice(tail);
-            ended = true;
+        let mut out = head.take().unwrap_or_else(|| BytesMut::with_capacity(FRAME + ROOM));
+        out.extend_from_slice(&carried);
+        carried.clear();
+        if !complete && out.len() < FRAME {
+            let flow = objects.visit(|object| {
+                out.extend_from_slice(before);
+                before = separator;
+                write(&mut out, object);
+                if out.len() < FRAME { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if flow.is_continue() {
+                out.extend_from_slice(tail);
+                complete = true;
+            }
         }
+        carried.extend_from_slice(out.get(FRAME..).unwrap_or_default());
+        out.truncate(FRAME);
+        ended = complete && carried.is_empty();
         Some(out.freeze())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::object::Numbers,
+        inventory::Labels,
+        view::{Measured, Usage},
+    };
+
+    /// So many bytes of one letter.
+    #[derive(Clone)]
+    struct Long(usize, u8);
+
+    impl Object for Long {
+        const KIND: &'static str = "Long";
+
+        fn namespace(&self) -> &str {
+            unreachable!()
+        }
+        fn name(&self) -> &str {
+            unreachable!()
+        }
+        fn labels(&self) -> &Labels {
+            unreachable!()
+        }
+        fn measured(&self) -> &Measured {
+            unreachable!()
+        }
+        fn total(&self) -> Usage {
+            unreachable!()
+        }
+        fn numbers(&self) -> Numbers<'_> {
+            unreachable!()
+        }
+        fn resource_version(&self) -> Option<ResourceVersion> {
+            None
+        }
+    }
+
+    #[test]
+    fn all_frames_but_the_last_are_full() {
+        for lengths in [
+            vec![],
+            vec![1],
+            vec![FRAME],
+            vec![FRAME - 7],
+            vec![FRAME - 8, 1, 1],
+            vec![FRAME - 6, 1],
+            vec![700; 500],
+            vec![5 * FRAME, 1, 3 * FRAME + 1],
+        ] {
+            let letters = (b'a'..=b'z').cycle();
+            let objects: Vec<_> =
+                lengths.iter().zip(letters).map(|(length, letter)| Long(*length, letter)).collect();
+            let mut expected = b"[[[".to_vec();
+            for (at, object) in objects.iter().enumerate() {
+                expected.extend_from_slice(if at > 0 { b"," } else { b"" });
+                expected.resize(expected.len() + object.0, object.1);
+            }
+            expected.extend_from_slice(b"]]]]");
+            let around = Around { head: (&b"[[["[..]).into(), separator: b",", tail: b"]]]]" };
+            let made: Vec<_> =
+                frames(around, objects.into_iter(), |out, object| out.resize(out.len() + object.0, object.1))
+                    .collect();
+            let (last, full) = made.split_last().unwrap();
+            assert!(full.iter().all(|frame| frame.len() == FRAME) && (1..=FRAME).contains(&last.len()));
+            assert!(made.concat() == expected, "{lengths:?}");
+        }
+    }
 }

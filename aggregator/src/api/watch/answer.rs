@@ -12,8 +12,9 @@ use crate::api::{
     nodes::NodeMetrics,
     pods::PodMetrics,
     query::Query,
+    refusal::Refusal,
     request::Route,
-    respond::{self, Refusal},
+    respond,
     status::Failure,
 };
 

@@ -104,7 +104,7 @@ impl Follower {
 
     fn take(&mut self, name: &Arc<str>, now: Instant) {
         let Source { inventory, views, max_age } = &self.source;
-        let fresh = Fresh { now, max_age: *max_age };
+        let fresh = Fresh::new(now, *max_age);
         let view = views.node(name);
         let node = inventory.node(name).zip(view.as_ref());
         let node = node.and_then(|(node, view)| NodeMetrics::of(fresh, &node, view));

@@ -1,0 +1,67 @@
+//! Places in flight and deadlines.
+
+use super::*;
+
+#[tokio::test]
+async fn requests_in_flight_are_limited() {
+    let api = api_with(Decision::Allow, Settings { now, in_flight: 1, ..Settings::default() });
+    let request = || Request::builder().uri("/apis/metrics.k8s.io/v1/nodes").body(()).unwrap();
+    let unread = api.answer(request()).await;
+    let (status, headers, body) = send(&api, request()).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(body, "Too many requests, please try again later.\n");
+    assert_eq!(headers[header::RETRY_AFTER], "1");
+    assert_eq!(ask(&api, "/apis", &[("x-user", "kube/system:masters")]).await.0, StatusCode::OK);
+    drop(unread);
+    assert_eq!(send(&api, request()).await.0, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_loses_place_and_answer_at_the_deadline() {
+    let api = api_with(Decision::Allow, Settings { now, in_flight: 1, ..Settings::default() });
+    let mut view = NodeView::default();
+    for index in 0..2000_u32 {
+        let name = format!("pod-{index:05}");
+        api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
+        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(1, 1024))]);
+    }
+    api.source.views.publish("many".into(), view);
+    let request = |query: &str| {
+        Request::builder().uri(format!("/apis/metrics.k8s.io/v1/pods{query}")).body(()).unwrap()
+    };
+    for (query, seconds) in [("", 60), ("?timeout=5s", 5)] {
+        let mut unread = api.answer(request(query)).await.into_body();
+        assert!(unread.frame().await.unwrap().is_ok());
+        tokio::time::sleep(Duration::from_secs(seconds - 1)).await;
+        assert_eq!(api.answer(request("")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(api.answer(request("")).await.status(), StatusCode::OK);
+        assert!(unread.frame().await.unwrap().is_err());
+        assert!(unread.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_end_at_their_deadline() {
+    let api = api();
+    for (query, seconds) in [("", 60), ("?timeout=1m30s", 60), ("?timeout=2500ms", 2), ("?timeout=0", 60)] {
+        let began = tokio::time::Instant::now();
+        let answer = ask(&api, &format!("/apis{query}"), &[("x-user", "slow")]).await;
+        let text = "Timeout: request did not complete within the allotted timeout".to_owned();
+        assert_eq!(failure(&answer), (504, text));
+        assert_eq!(began.elapsed().as_secs(), seconds, "{query}");
+    }
+    assert_eq!(ask(&api, "/apis?timeout=-1s", &[]).await.0, StatusCode::OK);
+    for (timeout, why) in [
+        ("soon", "invalid duration \"soon\""),
+        ("-", "invalid duration \"-\""),
+        (".s", "invalid duration \".s\""),
+        ("5", "missing unit in duration \"5\""),
+        ("1m5", "missing unit in duration \"1m5\""),
+        ("2d", "unknown unit \"d\" in duration \"2d\""),
+    ] {
+        let bad = ask(&api, &format!("/apis?timeout={timeout}"), &[]).await;
+        let text = format!("invalid timeout specified in the request URL - time: {why}");
+        assert_eq!(failure(&bad), (400, text));
+    }
+}
