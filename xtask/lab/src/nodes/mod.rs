@@ -51,8 +51,8 @@ use crate::control_plane::{
     servers::Surroundings,
 };
 
-/// From the start of a machine to a node that is Ready: a minute where the host does much else.
-pub const READY: Duration = Duration::from_mins(3);
+/// From the start of a machine to a node that is Ready: 12 s, minutes where the host does much else.
+pub const READY: Duration = Duration::from_mins(5);
 
 /// How a cluster shall be.
 #[derive(Debug, Clone)]

@@ -15,8 +15,8 @@ use crate::{
 
 /// What is applied.
 const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/overlays/default");
-/// From `kubectl apply` to pods that are ready: they start on an emulated machine.
-const START: Duration = Duration::from_mins(4);
+/// From `kubectl apply` to pods that are ready: they start on an emulated machine, in half a minute if its host is idle.
+const START: Duration = Duration::from_mins(8);
 
 /// Packs the images that every node has, Waggle's own and those of the lab, into `folder`; their archives.
 pub fn images(places: &Places, folder: &Path) -> Result<Vec<PathBuf>> {

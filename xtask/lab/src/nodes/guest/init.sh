@@ -44,8 +44,6 @@ enable() { for controller in cpuset cpu io memory pids; do echo "+$controller" >
 enable .
 mkdir system.slice
 enable system.slice
-# Pods come first where there is not enough for all: what they may use is what tests know.
-echo 25 > system.slice/cpu.weight
 in_service() {
   mkdir -p "/sys/fs/cgroup/system.slice/$1.service"
   sh -c 'echo $$ > "/sys/fs/cgroup/system.slice/$0.service/cgroup.procs"; exec "$@"' "$@"
