@@ -16,7 +16,7 @@ const IMAGE: &str = "waggle.local/workload:lab";
 /// The bursts, millicores.
 pub const BURSTS: f64 = 150.0;
 /// How many pods with how many containers are many and small.
-const SMALL: (usize, usize) = (6, 4);
+const SMALL: (usize, usize) = (4, 4);
 
 /// What is known of a row's container.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -183,7 +183,7 @@ pub fn rows(node: &str) -> Vec<Row> {
             known: Known::Limit(30.0),
             group: 3,
         },
-        Row { title: "24 small containers", keys: small.collect(), known: Known::Share(5.0), group: 3 },
+        Row { title: "16 small containers", keys: small.collect(), known: Known::Share(5.0), group: 3 },
     ]
 }
 
@@ -226,7 +226,7 @@ mod tests {
                 assert!(known.contains(&(pod, key.container.clone())), "{row:?}");
             }
         }
-        assert_eq!(rows[12].keys.len(), 24);
+        assert_eq!(rows[12].keys.len(), 16);
     }
 
     #[test]
