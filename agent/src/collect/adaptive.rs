@@ -93,7 +93,7 @@ impl Adaptive {
                 return Ok(());
             }
             Ok(outcome) if outcome.mismatches.is_empty() => {
-                let detail = "no container was there to compare with yet";
+                let detail = "no container that stood still was there to compare with yet";
                 self.refusals = vec![Refusal::new(Reason::ParityFailed, detail)];
             }
             Ok(outcome) => self.count_mismatch(&outcome, attempts, |attempts| State::Unproven { attempts }),

@@ -1,7 +1,8 @@
 //! Whether the walk says what the files say. Pure: three snapshots in, a verdict out.
 //!
-//! The files are read before and after the walk. A counter only grows, so the walk's value must lie between; memory
-//! must lie between too, within what the kernel batches per processor. A comparison of nothing proves nothing.
+//! The files are read before and after the walk. A counter only grows, so the walk's value must lie between. Memory rises and
+//! falls: it must lie between, within what the kernel batches per processor, where nothing of the cgroup ran meanwhile; where
+//! something did, it may have been anything. A comparison of nothing proves nothing.
 
 use super::{CgroupId, Memory, Sample, Snapshot};
 
@@ -13,14 +14,14 @@ const BATCH_PAGES: u64 = 64;
 pub struct Outcome {
     /// Cgroups compared.
     pub compared: usize,
-    /// Containers among them.
+    /// Containers among them whose values were all compared: nothing of them ran meanwhile.
     pub containers: usize,
     /// One line for each value that differs.
     pub mismatches: Vec<String>,
 }
 
 impl Outcome {
-    /// Whether at least one container was compared and every value agrees.
+    /// Whether at least one container was compared in full and every value agrees.
     pub fn holds(&self) -> bool {
         self.containers > 0 && self.mismatches.is_empty()
     }
@@ -33,8 +34,9 @@ pub fn compare(before: &Snapshot, walk: &Snapshot, after: &Snapshot, processors:
         let (Some(old), Some(new)) = (find(before, sample.cgroup), find(after, sample.cgroup)) else {
             continue;
         };
+        let stood_still = old.cpu_ns / 1000 == new.cpu_ns / 1000;
         outcome.compared += 1;
-        outcome.containers += usize::from(sample.identity.container.is_some());
+        outcome.containers += usize::from(stood_still && sample.identity.container.is_some());
         let mut check = |what: &str, value: u64, a: u64, b: u64, slack: u64| {
             let (low, high) = (a.min(b).saturating_sub(slack), a.max(b).saturating_add(slack));
             if !(low..=high).contains(&value) {
@@ -46,8 +48,10 @@ pub fn compare(before: &Snapshot, walk: &Snapshot, after: &Snapshot, processors:
         };
         check("cpu time (µs)", sample.cpu_ns / 1000, old.cpu_ns / 1000, new.cpu_ns / 1000, 0);
         match (sample.memory, old.memory, new.memory) {
-            (Some(memory), Some(old), Some(new)) => compare_memory(memory, old, new, processors, &mut check),
-            (None, None, None) => {}
+            (Some(memory), Some(old), Some(new)) if stood_still => {
+                compare_memory(memory, old, new, processors, &mut check);
+            }
+            (Some(_), Some(_), Some(_)) | (None, None, None) => {}
             (memory, ..) => outcome.mismatches.push(format!(
                 "memory of cgroup {} is {} by the walk and the other way round by files",
                 sample.cgroup.0,
@@ -103,40 +107,60 @@ mod tests {
         Snapshot { samples, ..Snapshot::default() }
     }
 
-    fn verdict(walk: Sample) -> Outcome {
-        let before = snapshot(vec![sample(5, 1_000_000, 100, 10)]);
-        let after = snapshot(vec![sample(5, 2_000_000, 90, 10)]);
+    fn verdict(walk: Sample, cpu_ns: [u64; 2]) -> Outcome {
+        let before = snapshot(vec![sample(5, cpu_ns[0], 100, 10)]);
+        let after = snapshot(vec![sample(5, cpu_ns[1], 90, 10)]);
         compare(&before, &snapshot(vec![walk]), &after, 2)
     }
 
+    const RAN: [u64; 2] = [1_000_000, 2_000_000];
+    const STOOD_STILL: [u64; 2] = [1_500_000, 1_500_999];
+
     #[test]
     fn values_between_hold() {
-        assert!(verdict(sample(5, 1_000_999, 95, 10)).holds());
+        assert!(verdict(sample(5, 1_500_000, 95, 10), STOOD_STILL).holds());
         assert!(
-            verdict(sample(5, 2_000_999, 90, 138)).holds(),
+            verdict(sample(5, 1_500_999, 90, 138), STOOD_STILL).holds(),
             "the kernel may lag by a batch per processor"
         );
     }
 
     #[test]
     fn each_value_outside_is_named() {
-        for (walk, what) in [
-            (sample(5, 999_999, 95, 10), "cpu time"),
-            (sample(5, 2_001_000, 95, 10), "cpu time"),
-            (sample(5, 1_500_000, 101, 10), "memory.current"),
-            (sample(5, 1_500_000, 89, 10), "memory.current"),
-            (sample(5, 1_500_000, 95, 139), "inactive_file"),
-            (Sample { memory: None, ..sample(5, 1_500_000, 95, 10) }, "absent"),
+        for (walk, cpu_ns, what) in [
+            (sample(5, 999_999, 95, 10), RAN, "cpu time"),
+            (sample(5, 2_001_000, 95, 10), RAN, "cpu time"),
+            (sample(5, 1_499_999, 95, 10), STOOD_STILL, "cpu time"),
+            (sample(5, 1_500_000, 101, 10), STOOD_STILL, "memory.current"),
+            (sample(5, 1_500_000, 89, 10), STOOD_STILL, "memory.current"),
+            (sample(5, 1_500_000, 95, 139), STOOD_STILL, "inactive_file"),
+            (Sample { memory: None, ..sample(5, 1_500_000, 95, 10) }, STOOD_STILL, "absent"),
+            (Sample { memory: None, ..sample(5, 1_500_000, 95, 10) }, RAN, "absent"),
         ] {
-            let outcome = verdict(walk);
+            let outcome = verdict(walk, cpu_ns);
             assert!(!outcome.holds());
             assert!(outcome.mismatches.iter().any(|line| line.contains(what)), "{what}: {outcome:?}");
         }
     }
 
     #[test]
+    fn memory_of_what_ran_meanwhile_says_nothing_either_way() {
+        let outcome = verdict(sample(5, 1_500_000, 101, 10), RAN);
+        assert!(outcome.mismatches.is_empty() && !outcome.holds(), "{outcome:?}");
+        // The container beside it stood still: it is the proof, or the objection.
+        let beside = |usage| {
+            let of = |cpu_ns: u64, usage: u64, still: u64| {
+                snapshot(vec![sample(5, cpu_ns, usage, 10), sample(6, 7_000, still, 0)])
+            };
+            compare(&of(1_000_000, 100, 3), &of(1_500_000, 101, usage), &of(2_000_000, 90, 3), 1)
+        };
+        assert!(beside(3).holds());
+        assert!(!beside(4).holds());
+    }
+
+    #[test]
     fn nothing_compared_is_no_proof() {
-        let outcome = verdict(sample(6, 1_500_000, 95, 10));
+        let outcome = verdict(sample(6, 1_500_000, 95, 10), STOOD_STILL);
         assert_eq!(outcome.compared, 0);
         assert!(!outcome.holds());
         assert!(!compare(&snapshot(vec![]), &snapshot(vec![]), &snapshot(vec![]), 1).holds());
