@@ -48,7 +48,8 @@ fn main() -> ExitCode {
 fn log_to_stderr(node: &NodeArgs, least: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(least));
-    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter);
+    // A log is read by programs: no colours.
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).with_env_filter(filter);
     match node.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
