@@ -12,13 +12,20 @@ use super::{
 };
 use crate::nodes;
 
-/// The last machine loses its power and comes back, as the same node.
+/// More than what an agent could still send between a look and the loss of power.
+const LATER: i64 = 5;
+
+/// The last machine loses its power and comes back, as the same node. Where an aggregator ran on it, kube-apiserver goes on asking a
+/// replica that is not there until its connection times out: lists may fail for as long, and are counted.
 pub async fn reboot(world: &mut World) -> Result<String> {
     let number = world.nodes - 1;
     let node = nodes::name(number);
     let path = format!("/api/v1/nodes/{node}");
     let boot = |node: &Value| node["status"]["nodeInfo"]["bootID"].as_str().map(str::to_owned);
     let old = boot(&world.cluster.plane.get(&path).await?).context("a node without boot id")?;
+    let last = *world.node_times().await?.get(&node).with_context(|| format!("{node} is not served"))?;
+    let after = last + jiff::Span::new().seconds(LATER);
+    let asker = Asker::start(world).await?;
     let begun = Instant::now();
     world.cluster.machines.pop().context("there is no machine")?.kill()?;
     world.cluster.start_machine(number, &[]).await?;
@@ -30,20 +37,23 @@ pub async fn reboot(world: &mut World) -> Result<String> {
         })
         .await?;
     let booted = begun.elapsed();
-    let last = world.node_times().await?.get(&node).copied();
     world
         .cluster
         .wait("the node is served anew", LIMIT, async |plane| {
             let now = node_times(plane).await?;
-            Ok(now.get(&node).is_some_and(|time| last.is_none_or(|last| *time > last)))
+            Ok(now.get(&node).is_some_and(|time| *time >= after))
         })
         .await?;
     let served = begun.elapsed();
+    let numbers = world.numbers_are_right().await?;
+    let lists = asker.end();
     Ok(format!(
-        "Ready after {:.1} s, served after {:.1} s; {}",
+        "Ready after {:.1} s, served after {:.1} s; {} of {} lists failed, none for longer than {:.1?}; {numbers}",
         booted.as_secs_f64(),
         served.as_secs_f64(),
-        world.numbers_are_right().await?
+        lists.failures.len(),
+        lists.count,
+        lists.gap,
     ))
 }
 
