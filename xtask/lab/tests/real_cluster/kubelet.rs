@@ -15,6 +15,8 @@ const SPAN_MS: i64 = 60_000;
 const LIMIT: Duration = Duration::from_mins(3);
 /// Longer than the kubelet lets a counter grow old.
 const BEFORE: Duration = Duration::from_secs(30);
+/// What is served is stamped with whole seconds, and a report old: it must have passed the kubelet's last counter.
+const AFTER: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(800);
 /// Half a window.
 const SLACK_MS: i64 = 7_500;
@@ -127,7 +129,11 @@ fn what_is_served_agrees_with_the_kubelets_counters_over_a_minute() {
             }
             assert!(begun.elapsed() < LIMIT, "the kubelet's counters stand still: {first:?} {now:?}");
         };
-        sample(cluster, &mut samples).await;
+        let ended = Instant::now();
+        while ended.elapsed() < AFTER {
+            sleep(PAUSE).await;
+            sample(cluster, &mut samples).await;
+        }
         let mut compared = 0;
         for known in loads::known() {
             let key = (known.pod.to_owned(), known.container.to_owned());
