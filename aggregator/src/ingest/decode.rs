@@ -13,8 +13,9 @@ use crate::{
     units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
 };
 
-/// CPU time beyond the capacity that jitter of one walk can explain, in seconds of the whole node.
-const SLACK: Duration = Duration::from_millis(250);
+/// What may be claimed before it can have been given, in time of the whole node: where a machine itself waits for its processors, the
+/// kernel accounts late, and a walk reads its counters some time after its stamp.
+const SLACK: Duration = Duration::from_secs(1);
 /// Containers per pod that are believed, on average over a full node.
 const CONTAINERS_PER_POD: u32 = 16;
 /// Pods per node where the Node object does not say.
@@ -45,17 +46,6 @@ impl Capacity {
         Self { cpu: node.cpu_capacity, memory: node.memory_capacity, containers }
     }
 
-    fn check_cpu(&self, used_ns: u64, span: Duration) -> Result<(), Fault> {
-        let span_ns = span.as_nanos();
-        let believed_ns = span_ns + span_ns / 10 + SLACK.as_nanos();
-        // used / 10⁹ ≤ believed / 10⁹ × cores, with cores = nanocores / 10⁹.
-        if self.cpu.0 > 0 && u128::from(used_ns) * 1_000_000_000 > believed_ns * u128::from(self.cpu.0) {
-            let span_ns = u64::try_from(span_ns).unwrap_or(u64::MAX);
-            return Err(Fault::ImplausibleCpu { used_ns, span_ns });
-        }
-        Ok(())
-    }
-
     /// The containers' shares are not read at one instant by every collector: a tenth more is believed of their sum.
     fn check_sum_of_memory(&self, bytes: u64) -> Result<(), Fault> {
         self.check_memory(bytes - bytes / 11).map_err(|_| Fault::ImplausibleMemory(bytes))
@@ -66,6 +56,32 @@ impl Capacity {
             return Err(Fault::ImplausibleMemory(bytes));
         }
         Ok(())
+    }
+}
+
+/// Time of the whole node that can be claimed still. It grows by each span, and a tenth, and never holds more than [`SLACK`] from before:
+/// what is claimed follows the capacity over any time, not within each span.
+#[derive(Debug, Clone, Copy)]
+struct Allowance(Duration);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(SLACK)
+    }
+}
+
+impl Allowance {
+    /// What is left once that CPU time was claimed for a span.
+    fn claim(self, used_ns: u64, span: Duration, capacity: &Capacity) -> Result<Self, Fault> {
+        if capacity.cpu.0 == 0 {
+            return Ok(self);
+        }
+        let believed_ns = self.0.min(SLACK).as_nanos() + span.as_nanos() + span.as_nanos() / 10;
+        // CPU time / cores, with cores = nanocores / 10⁹.
+        let claimed_ns = u128::from(used_ns) * 1_000_000_000 / u128::from(capacity.cpu.0);
+        let left_ns = believed_ns.checked_sub(claimed_ns).and_then(|left| u64::try_from(left).ok());
+        let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        left_ns.map(Duration::from_nanos).map(Self).ok_or(Fault::ImplausibleCpu { used_ns, span_ns })
     }
 }
 
@@ -141,7 +157,10 @@ pub struct Decoder {
     opened: BootTime,
     last: BootTime,
     highest: u32,
+    /// Of all containers together.
+    allowance: Allowance,
     node_cpu: Option<(BootTime, u64)>,
+    node_allowance: Allowance,
     live: Vec<Live>,
 }
 
@@ -152,7 +171,16 @@ impl Decoder {
             return Err(Fault::Malformed("page_size is not one of any machine"));
         }
         let page_size = u64::from(page_size);
-        Ok(Self { page_size, opened, last: BootTime(0), highest: 0, node_cpu: None, live: Vec::new() })
+        Ok(Self {
+            page_size,
+            opened,
+            last: BootTime(0),
+            highest: 0,
+            allowance: Allowance::default(),
+            node_cpu: None,
+            node_allowance: Allowance::default(),
+            live: Vec::new(),
+        })
     }
 
     /// Says that messages must be newer than `newest`.
@@ -267,15 +295,17 @@ impl Decoder {
         for (at, (live, (cpu_ns, working_set))) in self.live.iter_mut().zip(columns).enumerate() {
             // A container that was introduced used its time since it was absent, at the earliest since boot.
             let since = if at < known { self.last } else { live.key.absent.unwrap_or_default() };
-            capacity.check_cpu(*cpu_ns, boot.since(since))?;
+            // One alone may not claim what all together may.
+            let allowance = if since < self.last { Allowance::default() } else { self.allowance };
+            allowance.claim(*cpu_ns, boot.since(since), capacity)?;
             live.cpu_ns =
                 live.cpu_ns.checked_add(*cpu_ns).ok_or(Fault::Malformed("a CPU counter overflows"))?;
             live.working_set_pages = pages(live.working_set_pages, *working_set)?;
             capacity.check_memory(u64::from(live.working_set_pages).saturating_mul(self.page_size))?;
             all.add(*cpu_ns, since, self.last, live.working_set_pages);
         }
-        capacity.check_cpu(all.recent_ns, boot.since(self.last))?;
-        capacity.check_cpu(all.older_ns, boot.since(all.earliest))?;
+        self.allowance = self.allowance.claim(all.recent_ns, boot.since(self.last), capacity)?;
+        Allowance::default().claim(all.older_ns, boot.since(all.earliest), capacity)?;
         capacity.check_sum_of_memory(all.pages.saturating_mul(self.page_size))?;
         for (live, swap) in self.live.iter_mut().zip(swap) {
             live.swap_pages = pages(live.swap_pages, *swap)?;
@@ -292,7 +322,8 @@ impl Decoder {
         let (since, before) = self.node_cpu.unwrap_or_default();
         // A counter that went back starts anew in the ring; its value is one since boot all the same.
         let (since, before) = if node.cpu_ns < before { (BootTime(0), 0) } else { (since, before) };
-        capacity.check_cpu(node.cpu_ns - before, boot.since(since))?;
+        let used_ns = node.cpu_ns - before;
+        self.node_allowance = self.node_allowance.claim(used_ns, boot.since(since), capacity)?;
         capacity.check_memory(node.working_set_bytes)?;
         self.node_cpu = Some((boot, node.cpu_ns));
         Ok(Totals {

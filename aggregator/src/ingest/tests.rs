@@ -76,7 +76,7 @@ fn messages_against_the_rules_are_refused() {
     assert_eq!(change(&|m| m.cpu_ns.push(1)), Some("malformed"));
     assert_eq!(change(&|m| m.working_set_pages[0] = -4), Some("malformed"));
     assert_eq!(change(&|m| m.swap_pages = vec![1]), Some("malformed"));
-    assert_eq!(change(&|m| m.cpu_ns[0] = 3 * SECOND), Some("implausible-cpu"));
+    assert_eq!(change(&|m| m.cpu_ns[0] = 5 * SECOND), Some("implausible-cpu"));
     assert_eq!(change(&|m| m.working_set_pages[1] = 1 << 18), None);
     assert_eq!(change(&|m| m.working_set_pages[1] = (1 << 18) + 1), Some("implausible-memory"));
     let node = NodeTotals { cpu_ns: 0, working_set_bytes: (1 << 30) + 1, swap_bytes: None };
@@ -94,7 +94,51 @@ fn a_container_since_its_absence_may_use_what_the_node_has() {
     fresh.absent_boot_ns = 10 * SECOND;
     let used = |cpu_ns| reason(&message(11, vec![fresh.clone()], vec![0, cpu_ns]));
     assert_eq!(used(2 * SECOND), None);
-    assert_eq!(used(3 * SECOND), Some("implausible-cpu"));
+    assert_eq!(used(5 * SECOND), Some("implausible-cpu"));
+}
+
+/// The node has two cores.
+#[test]
+fn time_that_is_accounted_late_is_believed_but_not_for_ever() {
+    let after = |claims: &[u64]| {
+        let mut decoder = decoder();
+        let mut boot = 10;
+        decoder.decode(&message(boot, vec![container(1)], vec![0]), &capacity()).unwrap();
+        for (at, milliseconds) in claims.iter().enumerate() {
+            boot += 1;
+            let message = message(boot, vec![], vec![milliseconds * 1_000_000]);
+            if let Err(fault) = decoder.decode(&message, &capacity()) {
+                return Some((at, fault.reason()));
+            }
+        }
+        None
+    };
+    assert_eq!(after(&[2000, 3000, 1000, 2000]), None, "half a second that was read early");
+    assert_eq!(after(&[2000, 500, 3500, 2000]), None, "a second that was accounted late");
+    assert_eq!(after(&[0, 0, 0, 0, 4200]), None, "no more than the slack is kept from a time at rest");
+    assert_eq!(after(&[0, 0, 0, 0, 4300]), Some((4, "implausible-cpu")));
+    assert_eq!(after(&[2200; 100]), None, "the tenth more");
+    assert_eq!(
+        after(&[2400; 100]),
+        Some((10, "implausible-cpu")),
+        "a fifth more, until the slack is used up"
+    );
+}
+
+#[test]
+fn the_nodes_own_counter_is_held_to_the_same() {
+    let after = |claims: &[u64]| {
+        let mut decoder = decoder();
+        let mut cpu_ns = 0;
+        let said = claims.iter().enumerate().map(|(at, milliseconds)| {
+            cpu_ns += milliseconds * 1_000_000;
+            let node = Some(NodeTotals { cpu_ns, working_set_bytes: 0, swap_bytes: None });
+            decoder.decode(&Snapshot { node, ..message(10 + at as u64, vec![], vec![]) }, &capacity())
+        });
+        said.map(|outcome| outcome.err().map(|fault| fault.reason())).collect::<Vec<_>>()
+    };
+    assert_eq!(after(&[0, 2000, 3500, 500]), [None; 4]);
+    assert_eq!(after(&[0, 2000, 4300]), [None, None, Some("implausible-cpu")]);
 }
 
 fn arbitrary_message() -> impl Strategy<Value = Snapshot> {
