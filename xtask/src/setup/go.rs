@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use super::apt::Apt;
 use crate::cache;
 
-/// The least that `xtask/control-plane/go.mod` takes.
-const LEAST: (u32, u32) = (1, 26);
+/// The least that all of `xtask/*/go.mod` take.
+const LEAST: (u32, u32, u32) = (1, 26, 6);
 const PACKAGES: [&str; 2] = ["golang-1.26-go", "golang-1.26-src"];
 
 /// The program go, found or unpacked.
@@ -25,7 +25,7 @@ pub fn ensure(root: &Path) -> Result<PathBuf> {
     if let Some(go) = found.into_iter().find(|go| is_new_enough(go)) {
         return Ok(go);
     }
-    println!("setup: Go 1.26 is missing: unpacking Debian's backport (it is not installed)");
+    println!("setup: Go 1.26.6 is missing: unpacking Debian's backport (it is not installed)");
     fs::create_dir_all(&cached).with_context(|| format!("cannot make {}", cached.display()))?;
     let apt = Apt::of(root, &["trixie-backports"])?;
     for package in PACKAGES {
@@ -33,7 +33,7 @@ pub fn ensure(root: &Path) -> Result<PathBuf> {
     }
     anyhow::ensure!(
         is_new_enough(&program),
-        "Debian's golang-1.26-go does not run here: install Go 1.26 or newer so that it is on PATH"
+        "Debian's golang-1.26-go is not 1.26.6 or newer, or does not run here: install such a Go so that it is on PATH"
     );
     Ok(program)
 }
@@ -46,12 +46,14 @@ fn is_new_enough(go: &Path) -> bool {
     })
 }
 
-/// Major and minor of `go version go1.26.8 linux/amd64`.
-fn version(text: &str) -> Option<(u32, u32)> {
+/// Major, minor and patch of `go version go1.26.8 linux/amd64`.
+fn version(text: &str) -> Option<(u32, u32, u32)> {
     let word = text.split_whitespace().nth(2)?.strip_prefix("go")?;
     let (major, rest) = word.split_once('.')?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    Some((major.parse().ok()?, rest.get(..digits)?.parse().ok()?))
+    let (minor, rest) = rest.split_at(digits);
+    let patch = rest.strip_prefix('.').unwrap_or("0");
+    Some((major.parse().ok()?, minor.parse().ok()?, patch.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -60,9 +62,21 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
-        assert_eq!(version("go version go1.26.8 linux/amd64\n"), Some((1, 26)));
-        assert_eq!(version("go version go1.27rc1 linux/amd64"), Some((1, 27)));
+        assert_eq!(version("go version go1.26.8 linux/amd64\n"), Some((1, 26, 8)));
+        assert_eq!(version("go version go1.27rc1 linux/amd64"), Some((1, 27, 0)));
         assert_eq!(version("go version devel +ab 2026 linux/amd64"), None);
-        assert!((1, 19) < LEAST && (2, 0) > LEAST);
+        assert_eq!(version("go version go1.26 linux/amd64"), Some((1, 26, 0)));
+        assert!(version("go version go1.26.3 linux/amd64") < Some(LEAST));
+    }
+
+    #[test]
+    fn the_least_is_what_the_modules_of_this_repository_ask_for() {
+        let xtask = cache::workspace_root().unwrap().join("xtask");
+        let modules = fs::read_dir(xtask).unwrap().map(|entry| entry.unwrap().path().join("go.mod"));
+        let asked = modules.filter_map(|module| fs::read_to_string(module).ok()).map(|module| {
+            let line = module.lines().find_map(|line| line.strip_prefix("go ")).unwrap().to_owned();
+            version(&format!("go version go{line} linux/amd64")).unwrap()
+        });
+        assert_eq!(asked.max(), Some(LEAST));
     }
 }
