@@ -18,8 +18,16 @@ pub fn binary() -> Result<PathBuf> {
     Ok(cache::dir()?.join(format!("cargo-deny-{VERSION}")).join("bin/cargo-deny"))
 }
 
-/// Builds cargo-deny into the cache if it is not there yet.
+/// Builds cargo-deny into the cache if it is not there yet, and fetches what it reads.
 pub fn ensure(root: &Path) -> Result<()> {
+    build(root)?;
+    // The sources of every dependency: those of other platforms too, which no build here needs.
+    let mut fetch = Command::new("cargo");
+    fetch.args(["fetch", "--locked"]).current_dir(root);
+    progress::run_checked("cargo fetch", &mut fetch, &super::log(root, "cargo-fetch"))
+}
+
+fn build(root: &Path) -> Result<()> {
     let binary = binary()?;
     if binary.is_file() {
         return Ok(());
