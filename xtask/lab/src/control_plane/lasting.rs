@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::{
-    API_SERVICES, ControlPlane, Options, Places, available,
+    API_SERVICES, ControlPlane, Options, Places,
+    client::available,
     process::{Left, Lifetime},
 };
 use crate::{central, nodes};
