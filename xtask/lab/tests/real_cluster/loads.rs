@@ -23,8 +23,8 @@ const BURN: &[&str] = &["burn"];
 
 const LOADS: [Load; 6] = [
     Load { name: "burner-50", containers: &[Container { name: "burn", work: BURN, millicores: Some(50) }] },
+    Load { name: "burner-100", containers: &[Container { name: "burn", work: BURN, millicores: Some(100) }] },
     Load { name: "burner-250", containers: &[Container { name: "burn", work: BURN, millicores: Some(250) }] },
-    Load { name: "burner-400", containers: &[Container { name: "burn", work: BURN, millicores: Some(400) }] },
     Load {
         name: "holder-64",
         containers: &[Container { name: "hold", work: &["hold", "64Mi"], millicores: None }],
