@@ -31,6 +31,12 @@ pub fn on_nodes(root: &Path, args: &[&str]) -> Result<ExitCode> {
     lab::run(root, args)
 }
 
+/// The same with metrics-server built for it.
+pub fn beside_metrics_server(root: &Path, args: &[&str]) -> Result<ExitCode> {
+    setup::metrics_server::ensure(root)?;
+    on_nodes(root, args)
+}
+
 /// Asks the lab, which must have been built to start a cluster, and builds nothing.
 pub fn ask(root: &Path, what: &str) -> Result<ExitCode> {
     if !Path::new(lab::program(root).get_program()).is_file() {

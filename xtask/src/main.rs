@@ -129,7 +129,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fuzz { target, seconds, input } => {
             fuzz::run(&root, target.as_deref(), seconds, input.as_deref())
         }
-        Command::Bench { what: Bench::Accuracy } => bench::accuracy(&root),
+        Command::Bench { what: Bench::Accuracy } => {
+            cluster::beside_metrics_server(&root, &["bench", "accuracy"])
+        }
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Image { arch } => image::run(&root, arch),

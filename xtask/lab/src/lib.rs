@@ -15,6 +15,7 @@ pub mod ingest_bench;
 pub mod layout;
 pub mod life_cycle;
 pub mod metrics;
+pub mod metrics_server;
 pub mod node;
 pub mod nodes;
 pub mod paths;

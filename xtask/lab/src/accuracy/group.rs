@@ -1,6 +1,9 @@
 //! One group of workloads: made, waited for, looked at for a while with everybody asked all the time, and taken away.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -13,7 +16,7 @@ use super::{
     sources::Clock,
     table::Line,
     truth::{Course, Load, Seconds, seconds},
-    workloads::{self, BURSTS, CHANGING, Known, NAMESPACE, Row},
+    workloads::{self, BURSTS, CHANGING, EXTENDED, Known, NAMESPACE, Row},
 };
 use crate::nodes::RealCluster;
 
@@ -30,6 +33,8 @@ const AGE: Seconds = 3.0;
 const LIFE: Seconds = 30.0;
 /// What a limit or a share and the kernel's counter may differ by before the counter is taken for the truth.
 const CPU_TOLERANCE: f64 = 0.01;
+/// The same for a container that lives for a few looks only.
+const RESTART_TOLERANCE: f64 = 0.05;
 /// What a program needs beside the memory that it is told to hold.
 const PROGRAM: f64 = 6.0 * 1_048_576.0;
 
@@ -39,12 +44,16 @@ pub struct Group {
     pub lines: Vec<Line>,
     /// The bursts.
     pub bursts: Vec<Load>,
+    /// When they were looked at.
+    pub span: (Seconds, Seconds),
 }
 
 /// What was gathered while the group was looked at.
 struct Seen {
     span: (Seconds, Seconds),
     ids: BTreeMap<Key, String>,
+    /// The ids that a container which is started again and again had.
+    lives: BTreeSet<String>,
     grounds: Vec<Ground>,
     bursts: Load,
     /// When a container that is started again and again began.
@@ -68,7 +77,7 @@ pub async fn measure(
     }
     remove_all(cluster).await?;
     let bursts = if seen.bursts.spans.is_empty() { Vec::new() } else { vec![seen.bursts] };
-    Ok(Group { lines, bursts })
+    Ok(Group { lines, bursts, span: seen.span })
 }
 
 async fn start(cluster: &mut RealCluster, number: u8) -> Result<()> {
@@ -78,7 +87,7 @@ async fn start(cluster: &mut RealCluster, number: u8) -> Result<()> {
     cluster
         .wait("the workloads run", START, async |plane| Ok(running(&pods_of(plane).await?) >= wanted))
         .await?;
-    if number == CHANGING {
+    if number == EXTENDED {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/debugged/ephemeralcontainers");
         let request = http::Request::patch(path)
             .header("content-type", "application/strategic-merge-patch+json")
@@ -121,6 +130,7 @@ async fn watch(cluster: &mut RealCluster, clock: Clock, number: u8) -> Result<Se
     let mut seen = Seen {
         span: (clock.now(), clock.now()),
         ids: BTreeMap::new(),
+        lives: BTreeSet::new(),
         grounds: Vec::new(),
         bursts: Load { millicores: 0.0, spans: Vec::new() },
         restarts: Vec::new(),
@@ -131,8 +141,9 @@ async fn watch(cluster: &mut RealCluster, clock: Clock, number: u8) -> Result<Se
         cluster.check()?;
         seen.grounds.push(Ground::read(cluster.machines.first().context("no node")?, clock).await?);
         let mut pods = cluster.plane.get("/api/v1/pods").await?;
-        seen.ids.append(&mut ground::ids(&pods.take()));
+        let mut ids = ground::ids(&pods.take());
         if changes {
+            seen.lives.extend(ids.get(&Key::main("restarts")).cloned());
             // Only the log of the container that runs, or ran last, can be read.
             if let Some(begun) = begun(&log(cluster, "restarts").await?)
                 && !seen.restarts.contains(&begun)
@@ -140,6 +151,7 @@ async fn watch(cluster: &mut RealCluster, clock: Clock, number: u8) -> Result<Se
                 seen.restarts.push(begun);
             }
         }
+        seen.ids.append(&mut ids);
         if clock.now() - seen.span.0 > length {
             break;
         }
@@ -246,11 +258,17 @@ fn truth(row: &Row, key: &Key, seen: &Seen) -> Result<(Truth, Option<String>)> {
             (Truth::Cpu(seen.bursts.clone()), doubt)
         }
         Known::Restarts(millicores) => {
-            let doubt = seen.restarts.len() < 2;
-            (
-                Truth::Rate(millicores),
-                doubt.then(|| "it was not started again while it was looked at".to_owned()),
-            )
+            let rates = lives(&seen.grounds, &seen.lives);
+            let off = rates.iter().find(|&&rate| (rate - millicores).abs() > millicores * RESTART_TOLERANCE);
+            let doubt = match off {
+                _ if seen.restarts.len() < 2 => {
+                    Some("it was not started again while it was looked at".to_owned())
+                }
+                _ if rates.is_empty() => Some("no life of it was looked at twice".to_owned()),
+                Some(rate) => Some(format!("the kernel says {rate:.1} m of one of its lives")),
+                None => None,
+            };
+            (Truth::Rate(millicores), doubt)
         }
         Known::Memory(planned) => {
             let id = seen.ids.get(key).with_context(|| format!("{key:?} did not run"))?;
@@ -266,6 +284,16 @@ fn truth(row: &Row, key: &Key, seen: &Seen) -> Result<(Truth, Option<String>)> {
             (Truth::Memory(real), doubt.then(|| format!("the kernel says {:.1} MiB", real / 1_048_576.0)))
         }
     })
+}
+
+/// The mean rates of the lives of a container, each from the first look at it to the last.
+fn lives(grounds: &[Ground], ids: &BTreeSet<String>) -> Vec<f64> {
+    let rate = |id: &String| {
+        let looks: Vec<&Ground> = grounds.iter().filter(|ground| ground.of(id).is_some()).collect();
+        let (first, last) = looks.first().zip(looks.last())?;
+        last.rate_since(first, id)
+    };
+    ids.iter().filter_map(rate).collect()
 }
 
 const _: () = assert!(WINDOW < 40.0, "a burst is longer than a window");

@@ -4,7 +4,6 @@
 mod ground;
 mod group;
 mod kubelet;
-mod metrics_server;
 mod moments;
 mod reading;
 mod sampler;
@@ -21,7 +20,6 @@ use serde_json::{Value, json};
 use tokio::{runtime::Runtime, time::sleep};
 
 use self::{
-    metrics_server::MetricsServer,
     moments::{first_at_least, first_value},
     reading::{Key, Source},
     sampler::Sampler,
@@ -31,8 +29,8 @@ use self::{
     workloads::NAMESPACE,
 };
 use crate::{
+    metrics_server::{self, MetricsServer},
     nodes::{Network, Options, Places, RealCluster, product},
-    paths,
 };
 
 const NETWORK: &str = "waggle-accuracy";
@@ -48,7 +46,7 @@ const SCALES: usize = 2;
 /// Measures and prints. Whether every goal is met.
 pub fn run() -> Result<bool> {
     let places = Places::from_environment()?;
-    let program = paths::place("WAGGLE_METRICS_SERVER")?;
+    let program = metrics_server::program()?;
     let network = Network::create(NETWORK, 1)?;
     network.enter()?;
     // This thread stays in it; with the last process in it, it is gone.
@@ -76,7 +74,7 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     say(&cluster, "Waggle serves the node");
     let mut metrics_server = MetricsServer::start(program, &cluster.plane).await?;
     cluster
-        .wait("metrics-server serves the node", START, async |_| Ok(metrics_server.serves().await))
+        .wait("metrics-server serves the node", START, async |_| Ok(metrics_server.serves(1).await))
         .await?;
     say(&cluster, "metrics-server serves the node");
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
@@ -93,10 +91,11 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     let sources = Sources::new(cluster.plane.client().await?, metrics_server.client.clone(), &node, clock);
     let sampler = Sampler::start(sources);
     let mut met = true;
-    let mut edges = Vec::new();
+    let (mut edges, mut spans) = (Vec::new(), Vec::new());
     for number in workloads::GROUPS {
         let group = group::measure(&mut cluster, &sampler, clock, number, &workloads::rows(&node)).await?;
         edges.extend(group.bursts);
+        spans.push(group.span);
         say(&cluster, &format!("group {number} is measured"));
         met &= table::print_lines(&group.lines);
     }
@@ -106,13 +105,13 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     metrics_server.check()?;
     let mut times = vec![first];
     times.extend(visibilities(&sampler, &edges));
-    let [mut kubelet, mut other, mut waggle] =
-        Source::ALL.map(|source| sampler.look(|readings| readings.ages(source)));
+    let ages = |spans: &[_]| Source::ALL.map(|source| sampler.look(|readings| readings.ages(source, spans)));
+    let (steady, all) = (ages(&spans), ages(&[(f64::NEG_INFINITY, f64::INFINITY)]));
     drop(sampler);
     times.push(scales(&mut cluster, clock).await?);
     metrics_server.check()?;
 
-    met &= table::print_ages(&mut kubelet, &mut other, &mut waggle);
+    met &= table::print_ages(steady, all);
     met &= table::print_times(&times);
     println!("\n{}", if met { "every goal is met" } else { "NOT every goal is met" });
     Ok(met)
@@ -140,7 +139,7 @@ async fn first_values(cluster: &mut RealCluster, sampler: &Sampler, clock: Clock
     for name in names {
         let log = group::log(cluster, &name).await?;
         let begun = group::begun(&log).with_context(|| format!("the log of {name} has no begin: {log}"))?;
-        let key = Key { namespace: NAMESPACE.to_owned(), pod: name, container: "main".to_owned() };
+        let key = Key::main(&name);
         for (source, times) in [Source::MetricsServer, Source::Waggle].into_iter().zip(&mut times) {
             times.push(
                 sampler.look(|readings| first_value(readings, source, &key, begun, begun + FIRST_LIMIT)),
@@ -154,7 +153,7 @@ async fn first_values(cluster: &mut RealCluster, sampler: &Sampler, clock: Clock
 
 /// When loads that began were seen at all, and whole.
 fn visibilities(sampler: &Sampler, bursts: &[Load]) -> [Times; 2] {
-    let key = Key { namespace: NAMESPACE.to_owned(), pod: "bursts".to_owned(), container: "main".to_owned() };
+    let key = Key::main("bursts");
     let times = |title, share: f64| {
         let of =
             |source| {
@@ -205,7 +204,8 @@ async fn scales(cluster: &mut RealCluster, clock: Clock) -> Result<Times> {
         .await?;
     // metrics-server has no v1, and what is registered without anybody behind it holds up whoever looks for APIs.
     cluster.plane.kubectl(&["delete", "apiservice", "v1.metrics.k8s.io"]).await?;
-    cluster.plane.apply(&metrics_server::registration(&cluster.plane)?).await?;
+    cluster.plane.apply(&metrics_server::service()).await?;
+    cluster.plane.apply(&[metrics_server::registration(&cluster.plane)?]).await?;
     cluster
         .wait("metrics-server is registered and Available", START, async |plane| {
             Ok(plane.get("/apis/metrics.k8s.io/v1beta1/nodes").await.is_ok())

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::truth::{Course, Load, Seconds};
+use super::{
+    truth::{Course, Load, Seconds},
+    workloads::NAMESPACE,
+};
 
 /// The span that a user expects a CPU value to stand for: what metrics-server's default gives, and Waggle's.
 pub const WINDOW: Seconds = 15.0;
@@ -44,6 +47,13 @@ pub struct Key {
     pub container: String,
 }
 
+impl Key {
+    /// The one container of a pod of a workload.
+    pub fn main(pod: &str) -> Self {
+        Self { namespace: NAMESPACE.to_owned(), pod: pod.to_owned(), container: "main".to_owned() }
+    }
+}
+
 /// One answer about one container. All instants are of the node's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
@@ -75,10 +85,11 @@ impl Readings {
         }
     }
 
-    /// The ages of all values that a source said.
-    pub fn ages(&self, source: Source) -> Vec<Seconds> {
-        let of = self.said.iter().filter(|((who, _), _)| *who == source);
-        of.flat_map(|(_, readings)| readings.iter().map(|reading| reading.asked - reading.stamp)).collect()
+    /// The ages of all values that a source said during some spans.
+    pub fn ages(&self, source: Source, spans: &[(Seconds, Seconds)]) -> Vec<Seconds> {
+        let of = self.said.iter().filter(|((who, _), _)| *who == source).flat_map(|(_, readings)| readings);
+        let of = of.filter(|reading| within(spans, reading.asked));
+        of.map(|reading| reading.asked - reading.stamp).collect()
     }
 
     /// What a source said of a container.
@@ -123,12 +134,12 @@ pub fn judge(
     known: &[Known],
     spans: &[(Seconds, Seconds)],
 ) -> Option<Verdict> {
-    let within = |asked: Seconds| spans.iter().any(|&(from, to)| (from..=to).contains(&asked));
-    let asked = readings.asked.get(&source).map_or(0, |all| all.iter().filter(|&&at| within(at)).count());
+    let asked = readings.asked.get(&source);
+    let asked = asked.map_or(0, |all| all.iter().filter(|&&at| within(spans, at)).count());
     let mut ages = Vec::new();
     let (mut said, mut error) = (Vec::new(), Vec::new());
     for &(key, truth) in known {
-        for reading in readings.of(source, key).iter().filter(|reading| within(reading.asked)) {
+        for reading in readings.of(source, key).iter().filter(|reading| within(spans, reading.asked)) {
             let (from, to) = (reading.asked - WINDOW, reading.asked);
             let (value, true_value) = match truth {
                 Truth::Cpu(load) => (reading.millicores, Some(load.mean(from, to))),
@@ -149,6 +160,10 @@ pub fn judge(
         answers,
         age: (quantile(&mut ages, 0.5)?, quantile(&mut ages, 0.95)?),
     })
+}
+
+fn within(spans: &[(Seconds, Seconds)], instant: Seconds) -> bool {
+    spans.iter().any(|&(from, to)| (from..=to).contains(&instant))
 }
 
 fn mean(values: &[f64]) -> Option<f64> {

@@ -59,13 +59,14 @@ impl Container {
         Self { name: name.to_owned(), args, limit }
     }
 
-    /// Its object. Requests are small: where the processor is short, what serves the node and the cluster goes first.
+    /// Its object. It is promised what it may use: where the processor is short, a known load stays one.
     fn object(&self) -> Value {
         let limits = match self.limit {
             Some(limit) => json!({"cpu": format!("{limit}m"), "memory": "64Mi"}),
             None => json!({"memory": "256Mi"}),
         };
-        let resources = json!({"requests": {"cpu": "5m", "memory": "8Mi"}, "limits": limits});
+        let cpu = format!("{}m", self.limit.unwrap_or(5));
+        let resources = json!({"requests": {"cpu": cpu, "memory": "8Mi"}, "limits": limits});
         json!({"name": self.name, "image": IMAGE, "imagePullPolicy": "Never", "args": self.args, "resources": resources})
     }
 }
@@ -92,17 +93,23 @@ pub fn burner(name: &str, limit: u32) -> Value {
     simple(name, &["burn"], Some(limit))
 }
 
-/// The groups, in order. The last one changes while it is looked at.
-pub const GROUPS: [u8; 3] = [1, 2, CHANGING];
-/// The group with bursts, restarts and a container that is added.
+/// The groups, in order.
+pub const GROUPS: [u8; 4] = [1, 2, CHANGING, EXTENDED];
+/// The group with bursts and restarts.
 pub const CHANGING: u8 = 3;
+/// The group with the pod that gets a container while it runs.
+pub const EXTENDED: u8 = 4;
 
 /// The pods of a group.
 pub fn pods(group: u8) -> Vec<Value> {
     match group {
         1 => steady(),
         2 => vec![burner("limit-400", 400)],
-        _ => changing(),
+        CHANGING => vec![
+            simple("bursts", &["burst", "40s", "40s"], Some(150)),
+            simple("restarts", &["exit-after", "30s", "--burn"], Some(50)),
+        ],
+        _ => kinds(),
     }
 }
 
@@ -119,7 +126,8 @@ fn steady() -> Vec<Value> {
     ]
 }
 
-fn changing() -> Vec<Value> {
+/// One of each kind of container, and many small ones.
+fn kinds() -> Vec<Value> {
     let mut started = simple("with-init", &["burn"], Some(50));
     started["spec"]["initContainers"] =
         json!([Container::new("init", &["exit-after", "5s", "--burn"], Some(200)).object()]);
@@ -127,13 +135,8 @@ fn changing() -> Vec<Value> {
     let mut restartable = Container::new("sidecar", &["burn"], Some(30)).object();
     restartable["restartPolicy"] = json!("Always");
     sidecar["spec"]["initContainers"] = json!([restartable]);
-    let mut pods = vec![
-        simple("bursts", &["burst", "40s", "40s"], Some(150)),
-        simple("restarts", &["exit-after", "30s", "--burn"], Some(50)),
-        started,
-        sidecar,
-        simple("debugged", &["sleep"], Some(10)),
-    ];
+    // The pod's cgroup has the limit of its containers, which holds for the one that is added, too.
+    let mut pods = vec![started, sidecar, simple("debugged", &["sleep"], Some(50))];
     pods.extend((0..SMALL.0).map(|number| {
         let small = |index| Container::new(&format!("c{index}"), &["burn", "--millicores", "5"], Some(10));
         pod(NAMESPACE, &format!("small-{number}"), &(0..SMALL.1).map(small).collect::<Vec<_>>())
@@ -174,16 +177,16 @@ pub fn rows(node: &str) -> Vec<Row> {
         row("64 MiB of page cache", "cache", "main", Known::Memory(0.0), 1),
         row("bursts, 40 s on and off", "bursts", "main", Known::Bursts(BURSTS), 3),
         row("restarted again and again", "restarts", "main", Known::Restarts(50.0), 3),
-        row("after an init container", "with-init", "main", Known::Limit(50.0), 3),
-        row("sidecar (restartable init)", "with-sidecar", "sidecar", Known::Limit(30.0), 3),
-        row("ephemeral container", "debugged", "debugger", Known::Share(30.0), 3),
+        row("after an init container", "with-init", "main", Known::Limit(50.0), 4),
+        row("sidecar (restartable init)", "with-sidecar", "sidecar", Known::Limit(30.0), 4),
+        row("ephemeral container", "debugged", "debugger", Known::Share(30.0), 4),
         Row {
             title: "static pod",
             keys: vec![key(STATIC_NAMESPACE, &format!("{STATIC_POD}-{node}"), "main")],
             known: Known::Limit(30.0),
             group: 3,
         },
-        Row { title: "16 small containers", keys: small.collect(), known: Known::Share(5.0), group: 3 },
+        Row { title: "16 small containers", keys: small.collect(), known: Known::Share(5.0), group: 4 },
     ]
 }
 

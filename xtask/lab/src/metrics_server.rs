@@ -1,7 +1,10 @@
 //! metrics-server beside the cluster, as a process in its network: with its own defaults, asked directly, and registered where
 //! Waggle is where the autoscaler shall follow it.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,6 +17,7 @@ use crate::{
         process::{Lifetime, Process},
     },
     nodes::addresses,
+    paths,
 };
 
 const PORT: u16 = 4443;
@@ -25,6 +29,11 @@ pub struct MetricsServer {
     process: Process,
     /// Asks it directly.
     pub client: kube::Client,
+}
+
+/// The program, as `cargo xtask` says.
+pub fn program() -> Result<PathBuf> {
+    paths::place("WAGGLE_METRICS_SERVER")
 }
 
 impl MetricsServer {
@@ -51,7 +60,7 @@ impl MetricsServer {
             "--metric-resolution=15s".to_owned(),
         ];
         let process = Process::start(NAME, program, &flags, plane.folder(), Lifetime::Tied)?;
-        let user = plane.user_at(address, "accuracy", &["system:masters"])?;
+        let user = plane.user_at(address, "metrics-server-asker", &["system:masters"])?;
         let text =
             std::fs::read_to_string(&user).with_context(|| format!("cannot read {}", user.display()))?;
         Ok(Self { process, client: central::client(&text).await? })
@@ -62,20 +71,18 @@ impl MetricsServer {
         self.process.check()
     }
 
-    /// Whether it serves anything yet.
-    pub async fn serves(&self) -> bool {
+    /// Whether it serves so many nodes yet.
+    pub async fn serves(&self, nodes: usize) -> bool {
         let request = http::Request::get("/apis/metrics.k8s.io/v1beta1/nodes").body(Vec::new());
         let Ok(request) = request else { return false };
         let answer = self.client.request::<Value>(request).await;
-        answer.is_ok_and(|list| list["items"].as_array().is_some_and(|items| !items.is_empty()))
+        answer.is_ok_and(|list| list["items"].as_array().is_some_and(|items| items.len() == nodes))
     }
 }
 
-/// Its Service, and the registration that makes it the cluster's `metrics.k8s.io/v1beta1`. Waggle must be off: it keeps its own.
-pub fn registration(plane: &ControlPlane) -> Result<Vec<Value>> {
-    let ca = plane.pki().file("ca.crt");
-    let ca = std::fs::read(&ca).with_context(|| format!("cannot read {}", ca.display()))?;
-    Ok(vec![
+/// Its Service, and where that leads.
+pub fn service() -> [Value; 2] {
+    [
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": NAMESPACE, "name": NAME},
             "spec": {"ports": [{"name": "https", "port": 443, "targetPort": PORT}]},
@@ -86,13 +93,20 @@ pub fn registration(plane: &ControlPlane) -> Result<Vec<Value>> {
             "endpoints": [{"addresses": [addresses::CONTROL_PLANE.to_string()], "conditions": {"ready": true}}],
             "ports": [{"name": "https", "port": PORT, "protocol": "TCP"}],
         }),
-        json!({
-            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-            "metadata": {"name": "v1beta1.metrics.k8s.io"},
-            "spec": {
-                "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
-                "service": {"namespace": NAMESPACE, "name": NAME, "port": 443}, "caBundle": STANDARD.encode(ca),
-            },
-        }),
-    ])
+    ]
+}
+
+/// What makes it the cluster's `metrics.k8s.io/v1beta1`. Where Waggle has registered itself it must be off: it keeps its own.
+pub fn registration(plane: &ControlPlane) -> Result<Value> {
+    let ca = plane.pki().file("ca.crt");
+    let ca = std::fs::read(&ca).with_context(|| format!("cannot read {}", ca.display()))?;
+    Ok(json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "spec": {
+            "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "insecureSkipTLSVerify": false,
+            "service": {"namespace": NAMESPACE, "name": NAME, "port": 443}, "caBundle": STANDARD.encode(ca),
+        },
+    }))
 }
