@@ -75,7 +75,8 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=10))]
         nodes: u8,
     },
-    /// Waggle's life on real nodes: install, upgrade, rollback, evictions, rotation, reboot, drain, uninstall.
+    /// Waggle's life on real nodes: install, upgrade, rollback, evictions, rotation, reboot, drain, uninstall, helm, and the way from
+    /// metrics-server and back.
     E2e {
         /// Virtual machines as nodes; with one, the steps that need two are skipped.
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
@@ -138,7 +139,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Cluster { what: Cluster::Up, nodes } => cluster::up(&root, nodes),
         Command::Cluster { what: Cluster::Down, .. } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status, .. } => cluster::ask(&root, "status"),
-        Command::E2e { nodes } => cluster::on_nodes(&root, &["e2e", "--nodes", &nodes.to_string()]),
+        Command::E2e { nodes } => {
+            cluster::beside_metrics_server(&root, &["e2e", "--nodes", &nodes.to_string()])
+        }
         Command::Soak { boots } => cluster::on_nodes(&root, &["soak", "--boots", &boots.to_string()]),
         Command::Bench { what: Bench::Api } => bench::api(&root),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),

@@ -10,6 +10,7 @@ pub mod control;
 pub mod control_plane;
 pub mod cpio;
 pub mod demo;
+pub mod helm;
 pub mod image;
 pub mod ingest_bench;
 pub mod layout;

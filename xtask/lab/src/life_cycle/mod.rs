@@ -4,6 +4,7 @@
 mod asker;
 mod install;
 mod machines;
+pub mod migration;
 mod plane;
 mod pods;
 mod report;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use self::{report::Report, world::World};
+use self::{migration::Beside, report::Report, world::World};
 use crate::nodes::{Network, Places};
 
 /// The name of the network namespace, and of the folder with the logs.
@@ -32,6 +33,7 @@ pub fn run(nodes: u8) -> Result<bool> {
 
 async fn steps(places: &Places, nodes: u8) -> Result<bool> {
     let mut report = Report::default();
+    let mut beside = Beside::from_environment()?;
     println!("starting a control plane and {nodes} machines");
     let mut world = World::start(places, nodes).await?;
     let world = &mut world;
@@ -54,6 +56,12 @@ async fn steps(places: &Places, nodes: u8) -> Result<bool> {
         }
     }
     report.step("uninstall by kubectl delete -k", install::remove(world)).await;
+    report.step("install by helm, helm test, uninstall", install::by_helm(world)).await;
+    if report.step("from metrics-server under an autoscaler", migration::there(world, &mut beside)).await {
+        report.step("back to metrics-server under an autoscaler", migration::back(world, &mut beside)).await;
+    } else {
+        report.skip("back to metrics-server under an autoscaler", "the way there failed");
+    }
     Ok(report.finish())
 }
 

@@ -44,7 +44,9 @@ impl World {
     /// Starts the cluster, with a burner on each node, and both versions' images on it.
     pub async fn start(places: &Places, nodes: u8) -> Result<Self> {
         let images = images(places, &places.state.join(LABEL).join("images"))?;
-        let options = Options { nodes, images, ..Options::named(LABEL) };
+        // An autoscaler that looks every second misses what is missing for a second.
+        let controller_flags = vec!["--horizontal-pod-autoscaler-sync-period=1s".to_owned()];
+        let options = Options { nodes, images, controller_flags, ..Options::named(LABEL) };
         let mut cluster = RealCluster::start(places, &options).await?;
         cluster.wait_nodes_ready().await?;
         cluster
@@ -54,6 +56,11 @@ impl World {
             .await?;
         cluster.plane.apply(&[burners()]).await?;
         Ok(Self { cluster, nodes })
+    }
+
+    /// The folder of an overlay as it is shipped.
+    pub fn shipped(name: &str) -> PathBuf {
+        Path::new(DEPLOY).join("overlays").join(name)
     }
 
     /// Whether one aggregator can go without a gap: where two nodes carry two.
@@ -197,8 +204,7 @@ fn burners() -> Value {
 /// As an administrator would: an overlay of one's own on the shipped one, with another tag and one flag.
 fn write_overlay(folder: &Path, redundant: bool, version: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let base = if redundant { "overlays/ha" } else { "overlays/default" };
-    let base = registration::way(folder, &Path::new(DEPLOY).join(base))?;
+    let base = registration::way(folder, &World::shipped(if redundant { "ha" } else { "default" }))?;
     let image = |name: &str| json!({"name": format!("waggle.local/{name}"), "newTag": version});
     let flag = json!([{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": OVERLAP}]);
     let kustomization = json!({

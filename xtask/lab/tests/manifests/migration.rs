@@ -13,13 +13,13 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use waggle_lab::control_plane::{ControlPlane, Options, Places};
+use waggle_lab::{
+    control_plane::{ControlPlane, Options, Places},
+    life_cycle::migration::{BACK, THERE},
+};
 
 use crate::render::{NAMESPACE, helm, output, place, read};
 
-/// What the page has people apply, with the CA's place still open.
-const THERE: &str = r#"{"spec":{"insecureSkipTLSVerify":false,"caBundle":"'$CA'","service":{"namespace":"waggle-system","name":"waggle-aggregator","port":443}}}"#;
-const BACK: &str = r#"{"spec":{"insecureSkipTLSVerify":true,"caBundle":null,"service":{"namespace":"kube-system","name":"metrics-server","port":443}}}"#;
 const HPA_LIST: &str = "/apis/metrics.k8s.io/v1beta1/pods";
 
 /// Asks for what an autoscaler asks for, twenty times a second; how often, and what went wrong.
@@ -95,29 +95,53 @@ fn metrics_server(port: u16) -> [Value; 2] {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real control plane: cargo xtask test"]
 async fn no_list_request_fails_on_the_way_there_and_back() {
-    let page = read("docs/migration.md");
-    assert!(page.contains(THERE) && page.contains(BACK), "docs/migration.md has other patches");
-    let places = Places::from_environment().unwrap();
-    let plane = ControlPlane::start(&places, &Options::named("migration")).await.unwrap();
-    plane.kubectl(&["delete", "apiservice", "v1.metrics.k8s.io", "v1beta1.metrics.k8s.io"]).await.unwrap();
-    plane.apply(&metrics_server(plane.aggregator_api().port())).await.unwrap();
-    plane.start_aggregator(&["--ca-interval", "500ms"]).await.unwrap();
-    let available =
-        ["wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", "--timeout=60s"];
-    plane.kubectl(&available).await.unwrap();
+    there_and_back("migration", false).await;
+}
+
+/// kubectl remembers the bundle that it applied, and would take it away with what no longer has one.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real control plane: cargo xtask test"]
+async fn nor_does_one_where_metrics_server_was_applied_with_a_ca_bundle() {
+    there_and_back("migration-with-ca", true).await;
+}
+
+async fn answered(plane: &ControlPlane) {
     let begun = Instant::now();
     while plane.get(HPA_LIST).await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(30), "never answered");
         sleep(Duration::from_millis(100)).await;
     }
+}
 
+async fn there_and_back(label: &str, with_bundle: bool) {
+    let page = read("docs/migration.md");
+    assert!(page.contains(THERE) && page.contains(BACK), "docs/migration.md has other patches");
+    let places = Places::from_environment().unwrap();
+    let plane = ControlPlane::start(&places, &Options::named(label)).await.unwrap();
+    plane.kubectl(&["delete", "apiservice", "v1.metrics.k8s.io", "v1beta1.metrics.k8s.io"]).await.unwrap();
+    plane.apply(&metrics_server(plane.aggregator_api().port())).await.unwrap();
+    plane.start_aggregator(&["--ca-interval", "2s"]).await.unwrap();
+    let available =
+        ["wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", "--timeout=60s"];
+    plane.kubectl(&available).await.unwrap();
+    answered(&plane).await;
+    let authority = plane.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/waggle-ca")).await.unwrap();
+    let authority = STANDARD.encode(authority["data"]["ca.crt"].as_str().unwrap());
+    if with_bundle {
+        let [_, mut theirs] = metrics_server(plane.aggregator_api().port());
+        theirs["spec"]["insecureSkipTLSVerify"] = json!(false);
+        theirs["spec"]["caBundle"] = json!(authority);
+        plane.apply(&[theirs]).await.unwrap();
+        // What answers has no certificate for metrics-server's name. What kubectl has applied stays in the annotation.
+        patch(&plane, BACK).await;
+        sleep(Duration::from_secs(1)).await;
+        answered(&plane).await;
+    }
     let asker = Asker::start(&plane).await;
     sleep(Duration::from_secs(2)).await;
     let theirs = registration(&plane, "v1beta1").await;
     assert_eq!((&theirs["caBundle"], &theirs["insecureSkipTLSVerify"]), (&Value::Null, &json!(true)));
 
-    let authority = plane.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/waggle-ca")).await.unwrap();
-    let authority = STANDARD.encode(authority["data"]["ca.crt"].as_str().unwrap());
     patch(&plane, &THERE.replace("'$CA'", &authority)).await;
     sleep(Duration::from_secs(3)).await;
     plane.apply_manifests().await.unwrap();

@@ -40,14 +40,7 @@ pub fn place(name: &str) -> PathBuf {
 
 /// helm, with folders of its own instead of those of whoever runs the test.
 pub fn helm() -> Command {
-    let state = place("WAGGLE_STATE").join("helm");
-    let mut command = Command::new(place("WAGGLE_HELM"));
-    for (name, folder) in
-        [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
-    {
-        command.env(name, state.join(folder));
-    }
-    command
+    waggle_lab::helm::command().unwrap()
 }
 
 /// What a program prints, or what it complains about.
