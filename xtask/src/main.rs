@@ -39,7 +39,10 @@ enum Command {
     },
     /// Boot a node in a virtual machine and show its metrics with kubectl.
     Demo {
-        /// Leave everything up until Ctrl-C, and print the kubeconfig.
+        /// On a real cluster instead: two nodes with kubelet and containerd, kubectl apply -k, an autoscaler (needs root).
+        #[arg(long, conflicts_with = "keep")]
+        cluster: bool,
+        /// Leave everything up until Ctrl-C, and print the kubeconfig. (For a real cluster: cargo xtask cluster up --nodes 2.)
         #[arg(long)]
         keep: bool,
     },
@@ -126,7 +129,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup => setup::all(&root).map(|()| ExitCode::SUCCESS),
         Command::Test { quick } => test::run(&root, quick),
-        Command::Demo { keep } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
+        Command::Demo { cluster: true, .. } => cluster::on_nodes(&root, &["demo", "--cluster"]),
+        Command::Demo { keep, .. } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
         Command::Fuzz { target, seconds, input } => {
             fuzz::run(&root, target.as_deref(), seconds, input.as_deref())
         }

@@ -29,7 +29,8 @@ pub struct Check {
 }
 
 impl Check {
-    fn near(what: &str, unit: &str, seen: f64, truth: f64, percent: f64) -> Self {
+    /// That a value is as near to the truth as it must be.
+    pub(crate) fn near(what: &str, unit: &str, seen: f64, truth: f64, percent: f64) -> Self {
         let off = (seen / truth - 1.0) * 100.0;
         Self {
             what: format!("{what} within {percent} % of {truth:.1} {unit}"),

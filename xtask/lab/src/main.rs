@@ -37,6 +37,9 @@ enum Command {
     },
     /// Boot a node and show its metrics with kubectl.
     Demo {
+        /// On a real cluster.
+        #[arg(long, conflicts_with = "keep")]
+        cluster: bool,
         /// Leave everything up until Ctrl-C.
         #[arg(long)]
         keep: bool,
@@ -132,6 +135,9 @@ fn run(command: Command) -> Result<ExitCode> {
         let holds = life_cycle::run(nodes)?;
         return Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    if let Command::Demo { cluster: true, .. } = command {
+        return Ok(if demo::cluster::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     if let Command::Soak { boots } = command {
         nodes::soak::run(boots)?;
         return Ok(ExitCode::SUCCESS);
@@ -154,7 +160,7 @@ fn run(command: Command) -> Result<ExitCode> {
             | Command::E2e { .. }
             | Command::Cluster { .. }
             | Command::Image { .. } => Ok(ExitCode::SUCCESS),
-            Command::Demo { keep } => {
+            Command::Demo { keep, .. } => {
                 let holds = demo::run(&paths, keep).await?;
                 Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }

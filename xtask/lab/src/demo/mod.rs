@@ -1,12 +1,14 @@
 //! The demo: a node boots, pods run, and the real kubectl shows their metrics through the front proxy. Every value is
 //! checked against what is known; the demo fails if one is wrong.
 
+pub mod cluster;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::{
-    checks::{self, FULL_WINDOW},
+    checks::{self, Check, FULL_WINDOW},
     cluster::{Cluster, Options},
     layout::Layout,
     paths::Paths,
@@ -41,10 +43,7 @@ pub async fn run(paths: &Paths, keep: bool) -> Result<bool> {
     }
     println!();
     let found = checks::all(&cluster, &pods).await?;
-    for check in &found {
-        println!("{} {}\n       {}", if check.holds { "ok    " } else { "FAILED" }, check.what, check.seen);
-    }
-    let holds = found.iter().all(|check| check.holds);
+    let holds = print(&found);
     say(if holds { "everything holds" } else { "something does not hold" });
     if keep {
         println!(
@@ -54,6 +53,14 @@ pub async fn run(paths: &Paths, keep: bool) -> Result<bool> {
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     }
     Ok(holds)
+}
+
+/// Prints checks; whether all of them hold.
+fn print(checks: &[Check]) -> bool {
+    for check in checks {
+        println!("{} {}\n       {}", if check.holds { "ok    " } else { "FAILED" }, check.what, check.seen);
+    }
+    checks.iter().all(|check| check.holds)
 }
 
 /// Starts the pods of the scenario, restarts one container and starts one pod late. Returns them as they are then.
