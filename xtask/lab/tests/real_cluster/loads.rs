@@ -87,12 +87,14 @@ fn pod(namespace: &str, name: &str, containers: &[Container]) -> Value {
             Some(cpu) => json!({"cpu": format!("{cpu}m"), "memory": "32Mi"}),
             None => json!({"memory": "256Mi"}),
         };
+        // What it may use is promised, too: a burner that has to wait for others is no known load.
+        let cpu = format!("{}m", container.millicores.unwrap_or(10));
         json!({
             "name": container.name,
             "image": "waggle.local/workload:lab",
             "imagePullPolicy": "Never",
             "args": container.work,
-            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": limits},
+            "resources": {"requests": {"cpu": cpu, "memory": "16Mi"}, "limits": limits},
         })
     });
     json!({
