@@ -37,6 +37,12 @@ pub fn beside_metrics_server(root: &Path, args: &[&str]) -> Result<ExitCode> {
     on_nodes(root, args)
 }
 
+/// Waggle's life on so many nodes, which helm and metrics-server are part of.
+pub fn e2e(root: &Path, nodes: u8) -> Result<ExitCode> {
+    setup::helm::ensure(root)?;
+    beside_metrics_server(root, &["e2e", "--nodes", &nodes.to_string()])
+}
+
 /// Asks the lab, which must have been built to start a cluster, and builds nothing.
 pub fn ask(root: &Path, what: &str) -> Result<ExitCode> {
     if !Path::new(lab::program(root).get_program()).is_file() {

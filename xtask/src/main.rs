@@ -143,9 +143,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Cluster { what: Cluster::Up, nodes } => cluster::up(&root, nodes),
         Command::Cluster { what: Cluster::Down, .. } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status, .. } => cluster::ask(&root, "status"),
-        Command::E2e { nodes } => {
-            cluster::beside_metrics_server(&root, &["e2e", "--nodes", &nodes.to_string()])
-        }
+        Command::E2e { nodes } => cluster::e2e(&root, nodes),
         Command::Soak { boots } => cluster::on_nodes(&root, &["soak", "--boots", &boots.to_string()]),
         Command::Bench { what: Bench::Api } => bench::api(&root),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
