@@ -62,7 +62,7 @@ async fn show(places: &Places) -> Result<bool> {
     kubectl(cluster, "get apiservice v1.metrics.k8s.io v1beta1.metrics.k8s.io").await?;
 
     println!(
-        "\n$ kubectl apply -f pods: a burner limited to 100 m, a holder of 64 MiB, a Deployment of a web server with an autoscaler"
+        "\nthree loads are applied: a burner limited to 100 m, a holder of 64 MiB, a web server with an autoscaler"
     );
     cluster.plane.apply(&objects()).await?;
     cluster

@@ -139,7 +139,8 @@ impl Watched {
     }
 }
 
-/// Since when an autoscaler follows its metric without a gap, and how often it has warned of one. One sync without an answer changes both.
+/// Since when an autoscaler follows its metric without a gap, and how often it has warned of one. One sync without an answer changes the instant,
+/// and is warned of unless there were many warnings before.
 #[derive(Debug, PartialEq, Eq)]
 struct Following {
     since: String,
