@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -23,6 +23,7 @@ use waggle_stand_in::{StandIn, TokenSpec};
 use crate::{
     metrics::Item,
     paths::Paths,
+    port,
     scenario::{self, Pod},
 };
 
@@ -58,7 +59,7 @@ impl Central {
         let stand_in =
             Arc::new(StandIn::builder().start().await.context("cannot start the stand-in API server")?);
         stand_in.apply(scenario::node_object())?;
-        let (api, ingest) = (free_address()?, free_address()?);
+        let (api, ingest) = (port::free()?, port::free()?);
         let command = aggregator_command(paths, &stand_in, dir.path(), (api, ingest), max_age)?;
         let logs = paths.state.join("vm").join(label);
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
@@ -265,12 +266,6 @@ pub async fn client(kubeconfig: &str) -> Result<kube::Client> {
     // What is answered first is what counts here: a retry would hide it, and the time it takes.
     config.default_retry = false;
     kube::Client::try_from(config).context("cannot make a client of the API server")
-}
-
-/// A port of the loopback that nobody uses now. Another process could take it before it is bound; nothing is lost then
-/// but this run.
-pub(crate) fn free_address() -> Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).context("no free port")
 }
 
 pub(crate) fn tail(log: &Path) -> String {

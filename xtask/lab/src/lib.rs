@@ -20,6 +20,7 @@ pub mod metrics_server;
 pub mod node;
 pub mod nodes;
 pub mod paths;
+mod port;
 pub mod relay;
 pub mod scenario;
 pub mod shell;

@@ -7,7 +7,10 @@ use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
 use super::{ControlPlane, START, process::Process};
-use crate::central::{self, NAMESPACE};
+use crate::{
+    central::{self, NAMESPACE},
+    port,
+};
 
 const ACCOUNT: &str = "waggle-aggregator";
 /// The ConfigMap that agents mount in a real cluster, and the file here.
@@ -26,7 +29,7 @@ pub(super) struct Place {
 impl Place {
     /// Chooses ports.
     pub fn choose() -> Result<Self> {
-        Ok(Self { api: central::free_address()?, ingest: central::free_address()? })
+        Ok(Self { api: port::free()?, ingest: port::free()? })
     }
 }
 

@@ -41,7 +41,7 @@ use self::{
     process::{Left, Lifetime, Process},
     servers::{Addresses, Surroundings},
 };
-use crate::central;
+use crate::port;
 
 /// How long a process may take until it serves, on a machine that does other things too.
 const START: Duration = Duration::from_mins(1);
@@ -135,11 +135,11 @@ impl ControlPlane {
         let own: Vec<IpAddr> = options.api_server.iter().map(SocketAddr::ip).collect();
         let pki = Pki::create(folder.join("pki"), &own)?;
         let addresses = Addresses {
-            etcd: central::free_address()?,
-            etcd_peers: central::free_address()?,
-            api_server: options.api_server.first().copied().map_or_else(central::free_address, Ok)?,
-            controllers: central::free_address()?,
-            scheduler: central::free_address()?,
+            etcd: port::free()?,
+            etcd_peers: port::free()?,
+            api_server: options.api_server.first().copied().map_or_else(port::free, Ok)?,
+            controllers: port::free()?,
+            scheduler: port::free()?,
         };
         let kubeconfig = pki.user(addresses.api_server, "admin", &["system:masters"])?;
         let mut plane = Self {
