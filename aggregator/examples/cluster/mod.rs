@@ -204,6 +204,7 @@ fn pod(index: usize, nodes: usize) -> Pod {
         node: node_name(index % nodes),
         service_account: "default".into(),
         running: true,
+        terminating: false,
         containers: vec![container(component, 0), container("istio-proxy", 1)],
         indexed: Indexed::default(),
     }

@@ -145,6 +145,7 @@ fn source() -> Source {
             node: "a".into(),
             service_account: "default".into(),
             running: true,
+            terminating: false,
             containers: vec![Container { name: "c".into(), id: None, running: true }],
             indexed: Indexed::default(),
         });

@@ -77,6 +77,7 @@ pub(super) fn pod(metadata: &ObjectMeta, spec: PodSpec, status: &PodStatus) -> O
         node: spec.node_name.into(),
         service_account: spec.service_account_name,
         running: &*status.phase == "Running",
+        terminating: metadata.deletion_timestamp.is_some(),
         containers: containers.chain(sidecars).chain(ephemeral).collect(),
         indexed: Indexed::default(),
     })
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(seen, [("web", true), ("log", false), ("mesh", true), ("debug", true)]);
         assert_eq!(pod.containers[0].id, Some(ContainerId([0xab; 32])));
         assert_eq!(pod.containers[1].id, None);
-        assert!(pod.running);
+        assert!(pod.running && !pod.terminating);
         assert_eq!((&*pod.node, &*pod.service_account, &*pod.uid), ("node-a", "cart", "u-1"));
         assert_eq!(pod.labels.get("app"), Some("cart"));
     }
@@ -182,6 +183,14 @@ mod tests {
         object["spec"]["nodeName"] = json!("");
         let pod = read(&object);
         assert!(!pod.running && pod.node.is_empty() && pod.containers.iter().all(|c| !c.running));
+    }
+
+    #[test]
+    fn a_pod_that_is_to_be_deleted_is_known_as_such_and_may_still_run() {
+        let mut object = mk_pod();
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
+        let pod = read(&object);
+        assert!(pod.terminating && pod.running);
     }
 
     #[test]

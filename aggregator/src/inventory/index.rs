@@ -239,6 +239,7 @@ mod tests {
             node: node.into(),
             service_account: "default".into(),
             running,
+            terminating: false,
             containers: Vec::new(),
             indexed: Indexed::default(),
         }

@@ -59,6 +59,8 @@ pub struct Pod {
     pub service_account: Box<str>,
     /// `status.phase == Running`: only such pods are served.
     pub running: bool,
+    /// `metadata.deletionTimestamp` is set: its containers end, and none is started again.
+    pub terminating: bool,
     /// In serving order: `spec.containers`, then restartable `spec.initContainers`, then ephemeral containers, each
     /// in spec order. Ordinary init containers are left out.
     pub containers: Vec<Container>,

@@ -63,7 +63,8 @@ impl Join {
     }
 
     /// What is to be served after the newest sample of `shard`, given what was served before. Complete entries are
-    /// new, the others are those of `previous`; a pod that has neither is absent.
+    /// new, the others are those of `previous`; a pod that has neither is absent, and so is one that is being deleted once
+    /// none of its containers is left.
     pub fn view(&self, shard: &Shard, previous: &NodeView) -> NodeView {
         let containers = self.pods.iter().map(|joined| joined.expected.len()).sum();
         let mut pods = Entries::with_capacity(self.pods.len(), containers);
@@ -110,9 +111,15 @@ impl JoinedPod {
         let fresh = fresh.filter(|fresh| held.is_none_or(|held| may_follow(*held.measured, *fresh)));
         if let Some(measured) = fresh {
             to.set(&self.pod, measured, &self.pod.indexed.expected, usages);
-        } else if let Some(held) = held {
+        } else if let Some(held) = held.filter(|_| !self.ended(shard)) {
             self.hold(to, held);
         }
+    }
+
+    /// Whether nothing of it runs any more, nor will: it is to be deleted, and the newest sample has none of its containers. Until the
+    /// kubelet has said so its status may still name them, for as long as it has other things to do.
+    fn ended(&self, shard: &Shard) -> bool {
+        self.pod.terminating && shard.newest().is_some() && self.expected.iter().all(Option::is_none)
     }
 
     /// What the newest sample says, if every container of the expected set has one with a rate.

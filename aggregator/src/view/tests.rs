@@ -42,6 +42,7 @@ fn pod(uid: &str, containers: Vec<Container>) -> Pod {
         node: "n1".into(),
         service_account: "default".into(),
         running: true,
+        terminating: false,
         containers,
         indexed: Indexed::default(),
     }
@@ -201,6 +202,31 @@ fn a_terminated_container_leaves_when_the_status_says_so() {
     assert_eq!(world.served("b"), is("web=1 log=2", 12, 1));
     world.set(pod("b", vec![container("web", 5), waiting]));
     assert_eq!(world.served("b"), is("web=1", 12, 1));
+}
+
+#[test]
+fn a_pod_that_is_deleted_is_held_while_something_of_it_runs() {
+    let both = || vec![container("web", 1), container("log", 2)];
+    let mut world = World::new(vec![pod("a", both()), pod("b", vec![container("web", 3)])]);
+    let b = ("b", 3, 102, Some(9), 7);
+    world.sample(10, &[("a", 1, 100, Some(9), 5), ("a", 2, 101, Some(9), 6), b]);
+    for name in ["a", "b"] {
+        let containers = world.inventory.pod("shop", name).unwrap().containers.clone();
+        world.set(Pod { terminating: true, ..pod(name, containers) });
+    }
+    // Its containers may be given a while to end: until then it is served like any other, also while its agent is silent.
+    world.sample(11, &[("a", 1, 100, Some(9), 10), ("a", 2, 101, Some(9), 10), b]);
+    assert_eq!(world.served("a"), is("web=5 log=5", 11, 2));
+    world.rebuild();
+    world.sample(12, &[("a", 1, 100, Some(9), 15), b]);
+    assert_eq!(world.served("a"), is("web=5 log=5", 11, 2));
+    // The status still says that they run: nothing of it is left to have a value.
+    world.sample(13, &[b]);
+    assert_eq!(world.served("a"), None);
+    assert_eq!(world.served("b"), is("web=1", 13, 4));
+    // Its agent was started again: what runs has no rate yet, and is held.
+    world.sample(14, &[("b", 3, 103, None, 7)]);
+    assert_eq!(world.served("b"), is("web=1", 13, 4));
 }
 
 #[test]

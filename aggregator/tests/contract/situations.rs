@@ -98,6 +98,25 @@ async fn story() {
     let after = cluster.get("nodes/node-a").await.json();
     assert_eq!((&after["timestamp"], &after["usage"]), (&before["timestamp"], &before["usage"]));
 
+    // A pod that is to be deleted is served while it runs, and no longer, though its status is not there yet.
+    let mut leaving = web(&restarted);
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
+    cluster.stand_in.apply(leaving).unwrap();
+    let second = cluster.began.elapsed().as_secs() + 1;
+    cluster.walks(second..second + 3, &with_db).await;
+    let stamp =
+        async |object: &str| cluster.get(object).await.json()["timestamp"].as_str().map(str::to_owned);
+    until("later values of it", async || {
+        stamp("namespaces/shop/pods/web-0").await == stamp("nodes/node-a").await
+    })
+    .await;
+    step(&with_db[1..]).await;
+    until("a pod of which nothing is left goes", async || served(&cluster, "web-0").await.is_none()).await;
+    assert!(served(&cluster, "db-0").await.is_some());
+    cluster.stand_in.apply(web(&restarted)).unwrap();
+    step(&with_db).await;
+    until("the pod is back", async || served(&cluster, "web-0").await.is_some()).await;
+
     // Only running pods; objects that are deleted go at once, whatever the age of their values.
     let done = pod(("shop", "db-0", DB), "Succeeded", &none, &[("db", 'e', "containers")]);
     cluster.stand_in.apply(done).unwrap();

@@ -93,6 +93,7 @@ pub fn pod(namespace: &str, name: &str, uid: &str, node: &str, containers: Vec<C
         node: node.into(),
         service_account: if namespace == "waggle-system" { "waggle-agent" } else { "default" }.into(),
         running: true,
+        terminating: false,
         containers,
         indexed: Indexed::default(),
     }

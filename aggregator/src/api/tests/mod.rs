@@ -87,6 +87,7 @@ fn mk_pod(namespace: &str, name: &str, node: &str, pod_labels: &[(&str, &str)], 
         node: node.into(),
         service_account: "default".into(),
         running,
+        terminating: false,
         containers: vec![Container { name: "web".into(), id: None, running }],
         indexed: Indexed::default(),
     }

@@ -20,6 +20,7 @@ fn mk_pod(name: &str, node: &str) -> Pod {
         node: node.into(),
         service_account: "default".into(),
         running: true,
+        terminating: false,
         containers: vec![Container { name: "c".into(), id: None, running: true }],
         indexed: Indexed::default(),
     }
