@@ -107,6 +107,10 @@ async fn measure(places: &Places, program: &Path) -> Result<bool> {
     times.extend(visibilities(&sampler, &edges));
     let ages = |spans: &[_]| Source::ALL.map(|source| sampler.look(|readings| readings.ages(source, spans)));
     let (steady, all) = (ages(&spans), ages(&[(f64::NEG_INFINITY, f64::INFINITY)]));
+    let begin = clock.now() - cluster.age().as_secs_f64();
+    sampler.look(|readings| {
+        table::print_old(Source::Waggle, &readings.old(Source::Waggle, table::AGE_GOAL), begin);
+    });
     drop(sampler);
     times.push(scales(&mut cluster, clock).await?);
     metrics_server.check()?;

@@ -1,6 +1,6 @@
 //! What a source said when it was asked, and how far it was from the truth. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use super::{
     truth::{Course, Load, Seconds},
@@ -92,9 +92,43 @@ impl Readings {
         of.map(|reading| reading.asked - reading.stamp).collect()
     }
 
+    /// The containers of which a source said values that were older than `limit`: how many, from when to when, and the age of the oldest.
+    /// The most come first.
+    pub fn old(&self, source: Source, limit: Seconds) -> Vec<Old<'_>> {
+        let of = self.said.iter().filter(|((who, _), _)| *who == source);
+        let mut all: Vec<Old> = of.filter_map(|((_, key), readings)| Old::of(key, readings, limit)).collect();
+        all.sort_by_key(|old| Reverse(old.values));
+        all
+    }
+
     /// What a source said of a container.
     pub fn of(&self, source: Source, key: &Key) -> &[Reading] {
         self.said.get(&(source, key.clone())).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The old values of one container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Old<'a> {
+    /// Whose.
+    pub key: &'a Key,
+    /// How many.
+    pub values: usize,
+    /// Of how many.
+    pub of: usize,
+    /// When the first and the last of them were asked for.
+    pub span: (Seconds, Seconds),
+    /// The age of the oldest.
+    pub longest: Seconds,
+}
+
+impl<'a> Old<'a> {
+    fn of(key: &'a Key, readings: &[Reading], limit: Seconds) -> Option<Self> {
+        let old: Vec<&Reading> =
+            readings.iter().filter(|reading| reading.asked - reading.stamp >= limit).collect();
+        let span = (old.first()?.asked, old.last()?.asked);
+        let longest = old.iter().map(|reading| reading.asked - reading.stamp).fold(0.0, f64::max);
+        Some(Self { key, values: old.len(), of: readings.len(), span, longest })
     }
 }
 
@@ -216,6 +250,19 @@ mod tests {
         let rate = judge(&readings, Source::Waggle, &[(&key(), &rate)], &[(0.0, 105.0)]).unwrap();
         assert!(rate.error.abs() < 1e-9 && rate.answers == (1, 1));
         assert_eq!(judge(&readings, Source::Kubelet, &[(&key(), &truth)], &[(0.0, 200.0)]), None);
+    }
+
+    #[test]
+    fn old_values_are_counted_by_container() {
+        let mut readings = Readings::default();
+        let other = Key { pod: "q".to_owned(), ..key() };
+        for (asked, age) in [(10.0, 1.9), (11.0, 2.0), (12.0, 7.5), (13.0, 1.0)] {
+            let fresh = (other.clone(), at(asked, 0.5, 1.0));
+            readings.keep(Source::Waggle, asked, vec![(key(), at(asked, age, 1.0)), fresh]);
+            readings.keep(Source::MetricsServer, asked, vec![(key(), at(asked, 30.0, 1.0))]);
+        }
+        let expected = Old { key: &key(), values: 2, of: 4, span: (11.0, 12.0), longest: 7.5 };
+        assert_eq!(readings.old(Source::Waggle, 2.0), [expected]);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use parking_lot::Mutex;
-use tokio::{task::JoinHandle, time::interval};
+use tokio::{
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::{
     reading::{Readings, Source},
@@ -63,6 +66,8 @@ impl Drop for Sampler {
 
 async fn ask(mut sources: Sources, book: Arc<Mutex<Book>>) {
     let mut ticks = interval(EVERY);
+    // Times at which an answer took long would count more than others if what was missed were made up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for turn in 0_u64.. {
         ticks.tick().await;
         for source in Source::ALL {

@@ -1,7 +1,7 @@
 //! The table, and the goals that the figures are held against. Pure but for printing.
 
 use super::{
-    reading::{Source, Verdict, quantile},
+    reading::{Old, Source, Verdict, quantile},
     truth::Seconds,
 };
 
@@ -11,8 +11,11 @@ const CPU_NOISE: f64 = 1.0;
 const MEMORY_NOISE: f64 = 262_144.0;
 const NOISE_SHARE: f64 = 0.005;
 
+/// How many containers with old values are named.
+const MOST_OLD: usize = 12;
+
 /// The goal of the age.
-const AGE_GOAL: Seconds = 2.0;
+pub const AGE_GOAL: Seconds = 2.0;
 /// The goal of the first value.
 const FIRST_GOAL: Seconds = 3.0;
 
@@ -197,6 +200,20 @@ pub fn print_ages(steady: [Vec<Seconds>; 3], all: [Vec<Seconds>; 3]) -> bool {
         met &= holds;
     }
     met
+}
+
+/// Prints of which containers old values were said, and when: seconds since `begin`.
+pub fn print_old(source: Source, old: &[Old], begin: Seconds) {
+    let values: usize = old.iter().map(|old| old.values).sum();
+    println!("\n{values} of {source}'s values were {AGE_GOAL} s old or older, of {} containers", old.len());
+    for Old { key, values, of, span: (from, to), longest } in old.iter().take(MOST_OLD) {
+        println!(
+            "    {:<44} {values:>5} of {of:>5}, from {:>7.1} s to {:>7.1} s, at most {longest:.1} s old",
+            format!("{}/{} {}", key.namespace, key.pod, key.container),
+            from - begin,
+            to - begin
+        );
+    }
 }
 
 #[cfg(test)]
