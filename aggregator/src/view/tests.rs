@@ -9,7 +9,7 @@ use super::{Join, NodeView, PodEntry};
 use crate::{
     inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
     ring::{Key, Moment, Reading, Shard, Totals},
-    units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
+    units::{BootId, BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -227,6 +227,12 @@ fn a_pod_that_is_deleted_is_held_while_something_of_it_runs() {
     // Its agent was started again: what runs has no rate yet, and is held.
     world.sample(14, &[("b", 3, 103, None, 7)]);
     assert_eq!(world.served("b"), is("web=1", 13, 4));
+    // Its node was started again, and nobody has looked yet.
+    assert!(world.shard.begin(&BootId::parse(&"0".repeat(36)).unwrap()));
+    world.rebuild();
+    assert_eq!(world.served("b"), is("web=1", 13, 4));
+    world.sample(15, &[]);
+    assert_eq!(world.served("b"), None);
 }
 
 #[test]
