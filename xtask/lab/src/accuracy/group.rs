@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     ground::{self, Ground},
-    reading::{Key, Source, Truth, WINDOW, judge},
+    reading::{Key, Source, Truth, WINDOW, judge, judge_both},
     sampler::Sampler,
     sources::Clock,
     table::Line,
@@ -203,6 +203,7 @@ fn line(row: &Row, seen: &Seen, sampler: &Sampler) -> Result<Line> {
     }
     let known: Vec<_> = row.keys.iter().zip(&truths).collect();
     let verdicts = Source::ALL.map(|source| sampler.look(|readings| judge(readings, source, &known, &spans)));
+    let both = sampler.look(|readings| judge_both(readings, &known, &spans));
     let size = truths.iter().map(size).sum::<f64>() / truths.len() as f64;
     let memory = matches!(row.known, Known::Memory(_));
     let text = match row.known {
@@ -214,7 +215,7 @@ fn line(row: &Row, seen: &Seen, sampler: &Sampler) -> Result<Line> {
             if kept { format!("{planned} m{each}") } else { format!("{planned} m{each}, used {size:.1}") }
         }
     };
-    Ok(Line { title: row.title.to_owned(), truth: text, memory, size, doubt, verdicts })
+    Ok(Line { title: row.title.to_owned(), truth: text, memory, size, doubt, verdicts, both })
 }
 
 fn size(truth: &Truth) -> f64 {

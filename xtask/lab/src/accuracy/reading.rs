@@ -10,6 +10,9 @@ use super::{
 /// The span that a user expects a CPU value to stand for: what metrics-server's default gives, and Waggle's.
 pub const WINDOW: Seconds = 15.0;
 
+/// Questions to two sources that are no further apart than this are of one moment.
+const NEAR: Seconds = 0.25;
+
 /// Who was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
@@ -196,6 +199,23 @@ pub fn judge(
     })
 }
 
+/// Judges metrics-server and Waggle by what they said when metrics-server said anything, where that was not always: a source that is silent
+/// while a value is hard to know has no errors then. `None` where it was never silent, or always.
+pub fn judge_both(
+    readings: &Readings,
+    known: &[Known],
+    spans: &[(Seconds, Seconds)],
+) -> Option<(Verdict, Verdict)> {
+    let whole = judge(readings, Source::MetricsServer, known, spans)?;
+    if whole.answers.0 == whole.answers.1 {
+        return None;
+    }
+    let said = known.iter().flat_map(|(key, _)| readings.of(Source::MetricsServer, key));
+    let said = said.filter(|reading| within(spans, reading.asked));
+    let near: Vec<_> = said.map(|reading| (reading.asked - NEAR, reading.asked + NEAR)).collect();
+    judge(readings, Source::MetricsServer, known, &near).zip(judge(readings, Source::Waggle, known, &near))
+}
+
 fn within(spans: &[(Seconds, Seconds)], instant: Seconds) -> bool {
     spans.iter().any(|&(from, to)| (from..=to).contains(&instant))
 }
@@ -250,6 +270,25 @@ mod tests {
         let rate = judge(&readings, Source::Waggle, &[(&key(), &rate)], &[(0.0, 105.0)]).unwrap();
         assert!(rate.error.abs() < 1e-9 && rate.answers == (1, 1));
         assert_eq!(judge(&readings, Source::Kubelet, &[(&key(), &truth)], &[(0.0, 200.0)]), None);
+    }
+
+    #[test]
+    fn two_sources_are_compared_when_both_spoke() {
+        let mut readings = Readings::default();
+        for (asked, waggle, other) in [(10.0, 20.0, None), (11.0, 40.0, Some(48.0)), (12.0, 49.0, Some(53.0))]
+        {
+            readings.keep(Source::Waggle, asked, vec![(key(), at(asked, 1.0, waggle))]);
+            let other = other.map(|millicores| (key(), at(asked - 0.1, 20.0, millicores)));
+            readings.keep(Source::MetricsServer, asked - 0.1, other.into_iter().collect());
+        }
+        let truth = Truth::Rate(50.0);
+        let errors = |spans: &[_]| {
+            let (other, waggle) = judge_both(&readings, &[(&key(), &truth)], spans)?;
+            Some((other.error, other.answers, waggle.error, waggle.answers))
+        };
+        assert_eq!(errors(&[(0.0, 20.0)]), Some((2.5, (2, 2), 5.5, (2, 2))));
+        assert_eq!(errors(&[(10.5, 20.0)]), None, "it was never silent");
+        assert_eq!(errors(&[(9.5, 10.5)]), None, "it never spoke");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Line {
     pub doubt: Option<String>,
     /// By source, in the order of [`Source::ALL`].
     pub verdicts: [Option<Verdict>; 3],
+    /// metrics-server's and Waggle's, only of the moments at which metrics-server had a value, where it lacked some.
+    pub both: Option<(Verdict, Verdict)>,
 }
 
 impl Line {
@@ -76,6 +78,10 @@ pub fn print_lines(lines: &[Line]) -> bool {
             None => "not judged",
         };
         println!("{:<28} {:<24} {kubelet:>34} {other:>38} {waggle:>34} {holds}", line.title, line.truth);
+        if let Some((other, waggle)) = line.both {
+            let (other, waggle) = (cell(line, Some(other)), cell(line, Some(waggle)));
+            println!("    when metrics-server had a value: metrics-server {other}, Waggle {waggle}");
+        }
         if let Some(doubt) = &line.doubt {
             println!("    {doubt}");
         }
@@ -179,8 +185,7 @@ pub fn print_times(all: &[Times]) -> bool {
     met
 }
 
-/// Prints the ages of all values, by source: while the workloads were looked at, and of the whole run, in which pods come and go and the
-/// last values of those that ended are held. Whether Waggle's are as they shall be in both.
+/// Prints the ages of all values, by source: while the workloads were looked at, and of the whole run, in which pods come and go. Whether Waggle's are as they shall be in both.
 pub fn print_ages(steady: [Vec<Seconds>; 3], all: [Vec<Seconds>; 3]) -> bool {
     println!(
         "\n{:<52} {:>14} {:>14} {:>14}",
@@ -230,6 +235,7 @@ mod tests {
             size: 100.0,
             doubt: None,
             verdicts: [None, metrics_server.map(verdict), waggle.map(verdict)],
+            both: None,
         }
     }
 
