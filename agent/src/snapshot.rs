@@ -22,10 +22,12 @@ struct Report {
 
 #[derive(Debug, Serialize)]
 struct NodeReport {
-    cpu_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_nanocores: Option<u64>,
-    working_set_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    working_set_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     swap_bytes: Option<u64>,
 }
@@ -36,7 +38,8 @@ struct CgroupReport {
     pod_uid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     container_id: Option<String>,
-    cpu_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_nanocores: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +87,7 @@ fn report(newest: &Snapshot, first: Option<&Snapshot>, page: u64) -> Report {
     let earlier: HashMap<CgroupId, u64> = first
         .into_iter()
         .flat_map(|first| &first.samples)
-        .map(|sample| (sample.cgroup, sample.cpu_ns))
+        .filter_map(|sample| Some((sample.cgroup, sample.cpu_ns?)))
         .collect();
     let span = first.map(|first| newest.boot.0.saturating_sub(first.boot.0));
     let mut samples: Vec<&Sample> = newest.samples.iter().collect();
@@ -96,7 +99,7 @@ fn report(newest: &Snapshot, first: Option<&Snapshot>, page: u64) -> Report {
         pod_uid: sample.identity.pod.as_str().to_owned(),
         container_id: sample.identity.container.map(|id| id.to_string()),
         cpu_ns: sample.cpu_ns,
-        cpu_nanocores: earlier.get(&sample.cgroup).and_then(|before| rate(*before, sample.cpu_ns, span?)),
+        cpu_nanocores: earlier.get(&sample.cgroup).and_then(|before| rate(*before, sample.cpu_ns?, span?)),
         memory: sample.memory.map(|memory| MemoryReport {
             working_set_bytes: memory.working_set_pages() * page,
             usage_bytes: memory.usage_pages * page,
@@ -111,7 +114,7 @@ fn report(newest: &Snapshot, first: Option<&Snapshot>, page: u64) -> Report {
         realtime_ns: newest.real.0,
         node: NodeReport {
             cpu_ns: newest.node.cpu_ns,
-            cpu_nanocores: first.and_then(|first| rate(first.node.cpu_ns, newest.node.cpu_ns, span?)),
+            cpu_nanocores: first.and_then(|first| rate(first.node.cpu_ns?, newest.node.cpu_ns?, span?)),
             working_set_bytes: newest.node.working_set_bytes,
             swap_bytes: newest.node.swap_bytes,
         },
@@ -141,7 +144,7 @@ fn table(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let (cpu, rate) = (seconds(cpu), millicores(rate));
         writeln!(out, "{pod:<36}  {container:<12}  {cpu:>12}  {rate:>7}  {set:>12}  {usage:>12}  {swap:>12}")
     };
-    let memory = [Some(node.working_set_bytes), None, node.swap_bytes];
+    let memory = [node.working_set_bytes, None, node.swap_bytes];
     line(out, "(node)", "", node.cpu_ns, node.cpu_nanocores, memory)?;
     for cgroup in &report.cgroups {
         let container = cgroup.container_id.as_deref().unwrap_or("(pod)");
@@ -154,8 +157,9 @@ fn table(report: &Report, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn seconds(ns: u64) -> String {
-    format!("{}.{:03}", ns / 1_000_000_000, ns / 1_000_000 % 1000)
+fn seconds(ns: Option<u64>) -> String {
+    let text = |ns| format!("{}.{:03}", ns / 1_000_000_000, ns / 1_000_000 % 1000);
+    ns.map_or_else(|| "-".to_owned(), text)
 }
 
 fn millicores(nanocores: Option<u64>) -> String {

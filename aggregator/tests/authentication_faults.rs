@@ -55,13 +55,18 @@ fn walk(began: Instant) -> Snapshot {
             pod: uid(number).as_str().into(),
             container: ContainerId::from_hex(&format!("{number:02}").repeat(32)),
         }),
-        cpu_ns: 5_000_000_000 + nanos / 100,
+        cpu_ns: Some(5_000_000_000 + nanos / 100),
+        late: false,
         memory: Some(Memory { usage_pages: 256, inactive_file_pages: 0, swap_pages: None }),
     };
     Snapshot {
         boot,
         real,
-        node: NodeTotals { cpu_ns: 70_000_000_000 + nanos / 4, working_set_bytes: 1 << 28, swap_bytes: None },
+        node: NodeTotals {
+            cpu_ns: Some(70_000_000_000 + nanos / 4),
+            working_set_bytes: Some(1 << 28),
+            swap_bytes: None,
+        },
         samples: (0..10).map(sample).collect(),
     }
 }

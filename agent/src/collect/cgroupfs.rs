@@ -111,8 +111,9 @@ impl Collector for Cgroupfs {
                 Ok((cpu_ns, memory)) => into.samples.push(Sample {
                     cgroup: *id,
                     identity: Arc::clone(&cgroup.identity),
-                    cpu_ns,
+                    cpu_ns: Some(cpu_ns),
                     memory,
+                    late: false,
                 }),
                 Err(CollectError::Read { source, .. }) if is_gone(&source) => self.stale = true,
                 Err(error) => return Err(error),

@@ -48,17 +48,31 @@ pub struct Snapshot {
     pub samples: Vec<Sample>,
 }
 
-/// The counters of one cgroup at the snapshot's instant.
+/// The counters of one cgroup at the snapshot's instant. Each group of counters is valid or absent on its own.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Key of the counters.
+    /// Identifies the counters.
     pub cgroup: CgroupId,
-    /// Whose they are.
+    /// The pod, and the container unless this is the pod's own cgroup.
     pub identity: Arc<Identity>,
-    /// CPU time since the cgroup was made, ns, descendants included.
-    pub cpu_ns: u64,
-    /// Memory; `None` where the memory controller is not enabled for the cgroup.
+    /// CPU time since the cgroup was created, in ns, descendants included; `None` if it could not be read.
+    pub cpu_ns: Option<u64>,
+    /// `None` where the memory controller is not enabled for the cgroup, or its counters could not be read.
     pub memory: Option<Memory>,
+    /// The cgroup may have existed at the previous snapshot without being in it, so that its counters need not have
+    /// been zero then. Only meaningful in the first snapshot that has the cgroup.
+    pub late: bool,
+}
+
+impl Sample {
+    /// CPU and memory, if the cgroup accounts for both.
+    ///
+    /// The kernel charges at least stacks and page tables to a cgroup with a live process, so a `memory.current` of 0
+    /// means that the processes are accounted elsewhere (gVisor keeps them in the sandbox's cgroup) or have ended.
+    pub fn measured(&self) -> Option<(u64, Memory)> {
+        let memory = self.memory.filter(|memory| memory.usage_pages > 0)?;
+        Some((self.cpu_ns?, memory))
+    }
 }
 
 /// Memory of one cgroup, in pages ([`page_size`]).
@@ -79,14 +93,14 @@ impl Memory {
     }
 }
 
-/// Totals of the node, from the root files.
+/// Totals of the node, from files. A total that cannot be read is absent and costs no pod its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NodeTotals {
-    /// `usage_usec` of the root's `cpu.stat`, in ns.
-    pub cpu_ns: u64,
-    /// `anon + file − inactive_file` of the root's `memory.stat`, floored at 0, bytes.
-    pub working_set_bytes: u64,
-    /// `SwapTotal − SwapFree`, bytes; `None` where the node has no swap.
+    /// CPU time since boot, in ns.
+    pub cpu_ns: Option<u64>,
+    /// Working set in bytes, by the kubelet's formula.
+    pub working_set_bytes: Option<u64>,
+    /// `SwapTotal − SwapFree` in bytes; `None` where the node has no swap.
     pub swap_bytes: Option<u64>,
 }
 

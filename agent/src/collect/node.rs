@@ -59,7 +59,11 @@ impl NodeFiles {
         let working_set_bytes = working_set
             .or_else(|| meminfo_working_set(text))
             .ok_or(CollectError::Parse { what: MEMINFO.to_owned(), why: "it lacks AnonPages or Cached" })?;
-        Ok(NodeTotals { cpu_ns: cpu.saturating_mul(1000), working_set_bytes, swap_bytes: swap(text) })
+        Ok(NodeTotals {
+            cpu_ns: Some(cpu.saturating_mul(1000)),
+            working_set_bytes: Some(working_set_bytes),
+            swap_bytes: swap(text),
+        })
     }
 }
 
@@ -101,7 +105,7 @@ mod tests {
     fn totals_come_from_the_root_files() {
         let root = tree(Some("anon 1000\nfile 500\nkernel 99\ninactive_file 200\n"));
         let totals = NodeFiles::open(root.path()).unwrap().read(&mut Reader::new()).unwrap();
-        assert_eq!((totals.cpu_ns, totals.working_set_bytes), (1_500_000, 1300));
+        assert_eq!((totals.cpu_ns, totals.working_set_bytes), (Some(1_500_000), Some(1300)));
     }
 
     #[test]
@@ -124,7 +128,8 @@ mod tests {
         assert_eq!(swap(b"SwapTotal: 0 kB\nSwapFree: 0 kB\n"), None);
         let root = tree(None);
         assert!(
-            NodeFiles::open(root.path()).unwrap().read(&mut Reader::new()).unwrap().working_set_bytes > 0
+            NodeFiles::open(root.path()).unwrap().read(&mut Reader::new()).unwrap().working_set_bytes
+                > Some(0)
         );
     }
 }

@@ -34,7 +34,8 @@ pub fn compare(before: &Snapshot, walk: &Snapshot, after: &Snapshot, processors:
         let (Some(old), Some(new)) = (find(before, sample.cgroup), find(after, sample.cgroup)) else {
             continue;
         };
-        let stood_still = old.cpu_ns / 1000 == new.cpu_ns / 1000;
+        let cpu = |sample: &Sample| sample.cpu_ns.unwrap_or_default() / 1000;
+        let stood_still = cpu(old) == cpu(new);
         outcome.compared += 1;
         outcome.containers += usize::from(stood_still && sample.identity.container.is_some());
         let mut check = |what: &str, value: u64, a: u64, b: u64, slack: u64| {
@@ -46,7 +47,7 @@ pub fn compare(before: &Snapshot, walk: &Snapshot, after: &Snapshot, processors:
                 ));
             }
         };
-        check("cpu time (µs)", sample.cpu_ns / 1000, old.cpu_ns / 1000, new.cpu_ns / 1000, 0);
+        check("cpu time (µs)", cpu(sample), cpu(old), cpu(new), 0);
         match (sample.memory, old.memory, new.memory) {
             (Some(memory), Some(old), Some(new)) if stood_still => {
                 compare_memory(memory, old, new, processors, &mut check);
@@ -98,8 +99,9 @@ mod tests {
         Sample {
             cgroup: CgroupId(id),
             identity: Arc::new(locate(&path).unwrap().identity),
-            cpu_ns,
+            cpu_ns: Some(cpu_ns),
             memory: Some(Memory { usage_pages: usage, inactive_file_pages: inactive, swap_pages: Some(0) }),
+            late: false,
         }
     }
 

@@ -30,11 +30,7 @@ impl Encoder {
     pub fn encode(&mut self, frame: &Frame, ring: &LocalRing, replay: bool) -> Snapshot {
         let mut message = Snapshot {
             clock: Some(Clock { boot_ns: frame.boot.0, realtime_ns: frame.real.0 }),
-            node: Some(NodeTotals {
-                cpu_ns: frame.node.cpu_ns,
-                working_set_bytes: frame.node.working_set_bytes,
-                swap_bytes: frame.node.swap_bytes,
-            }),
+            node: node_totals(frame),
             replay,
             ..Snapshot::default()
         };
@@ -99,6 +95,15 @@ impl Encoder {
             }
         }
     }
+}
+
+/// `None` unless both are known: the aggregator serves a node with CPU and memory or not at all.
+fn node_totals(frame: &Frame) -> Option<NodeTotals> {
+    Some(NodeTotals {
+        cpu_ns: frame.node.cpu_ns?,
+        working_set_bytes: frame.node.working_set_bytes?,
+        swap_bytes: frame.node.swap_bytes,
+    })
 }
 
 fn find(frame: &Frame, cgroup: CgroupId) -> Option<&Point> {

@@ -88,23 +88,24 @@ impl LocalRing {
         frame.real = snapshot.real;
         frame.node = snapshot.node;
         for sample in snapshot.samples.iter().filter(|sample| sample.identity.container.is_some()) {
+            let Some(cpu_ns) = sample.cpu_ns else { continue };
             let known = self.known.entry(sample.cgroup).or_insert_with(|| Known {
                 identity: Arc::clone(&sample.identity),
-                absent: previous,
+                absent: previous.filter(|_| !sample.late),
                 walk: snapshot.boot,
-                cpu_ns: sample.cpu_ns,
+                cpu_ns,
             });
-            if sample.cpu_ns < known.cpu_ns {
+            if cpu_ns < known.cpu_ns {
                 // Its counter was not zero at that walk any more.
                 known.absent = None;
             }
             known.walk = snapshot.boot;
-            known.cpu_ns = sample.cpu_ns;
-            let Some(memory) = sample.memory else { continue };
+            known.cpu_ns = cpu_ns;
+            let Some((cpu_ns, memory)) = sample.measured() else { continue };
             let Ok(working_set_pages) = u32::try_from(memory.working_set_pages()) else { continue };
             frame.points.push(Point {
                 cgroup: sample.cgroup,
-                cpu_ns: sample.cpu_ns,
+                cpu_ns,
                 working_set_pages,
                 // The kernel keeps the file where there is nothing to swap to: a column of zeros that says nothing.
                 swap_pages: memory

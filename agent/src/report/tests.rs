@@ -16,7 +16,8 @@ fn sample(cgroup: u64, cpu_ns: u64) -> Sample {
     Sample {
         cgroup: CgroupId(cgroup),
         identity: Arc::new(Identity { pod: PodUid::from("0123456789abcdef0123456789abcdef"), container }),
-        cpu_ns,
+        cpu_ns: Some(cpu_ns),
+        late: false,
         memory: Some(Memory { usage_pages: 10_000 + cpu_ns % 97, inactive_file_pages: 10, swap_pages: None }),
     }
 }
@@ -129,7 +130,7 @@ fn swap_is_reported_where_the_node_has_swap() {
     let (mut ring, mut encoder) = (LocalRing::default(), Encoder::default());
     let mut message = |second: u64, node: Option<u64>, samples: Vec<Sample>| {
         let boot = BootTime(second * SECOND);
-        let node = NodeTotals { swap_bytes: node, ..NodeTotals::default() };
+        let node = NodeTotals { cpu_ns: Some(1), working_set_bytes: Some(1), swap_bytes: node };
         assert!(ring.push(&Snapshot { boot, real: RealTime(boot.0), node, samples }));
         let message = encoder.encode(&newest(&ring), &ring, false);
         (message.node.unwrap().swap_bytes, message.swap_pages)

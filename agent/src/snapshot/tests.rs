@@ -9,7 +9,8 @@ fn sample(id: u64, path: &str, cpu_ns: u64) -> Sample {
     Sample {
         cgroup: CgroupId(id),
         identity: Arc::new(locate(&path).unwrap().identity),
-        cpu_ns,
+        cpu_ns: Some(cpu_ns),
+        late: false,
         memory: Some(Memory { usage_pages: 512, inactive_file_pages: 256, swap_pages: Some(0) }),
     }
 }
@@ -17,7 +18,7 @@ fn sample(id: u64, path: &str, cpu_ns: u64) -> Sample {
 fn at(seconds: u64, cpu_ns: u64) -> Snapshot {
     Snapshot {
         boot: BootTime(seconds * 1_000_000_000),
-        node: NodeTotals { cpu_ns: cpu_ns * 10, working_set_bytes: 1 << 20, swap_bytes: None },
+        node: NodeTotals { cpu_ns: Some(cpu_ns * 10), working_set_bytes: Some(1 << 20), swap_bytes: None },
         // The container's id is the smaller one.
         samples: vec![sample(3, "/kubepods/podUID/AAA", cpu_ns), sample(9, "/kubepods/podUID", cpu_ns)],
         ..Snapshot::default()

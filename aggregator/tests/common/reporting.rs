@@ -121,15 +121,16 @@ pub fn walk(elapsed: Duration) -> Snapshot {
     let sample = |id: u64, digit: &str, cpu_ns: u64, mebibytes: u64| Sample {
         cgroup: CgroupId(id),
         identity: Arc::new(Identity { pod: POD.into(), container: ContainerId::from_hex(&digit.repeat(64)) }),
-        cpu_ns,
+        cpu_ns: Some(cpu_ns),
+        late: false,
         memory: Some(Memory { usage_pages: mebibytes * 256, inactive_file_pages: 0, swap_pages: Some(0) }),
     };
     Snapshot {
         boot: BootTime(1_000_000_000_000 + nanos),
         real: RealTime(since_epoch()),
         node: NodeTotals {
-            cpu_ns: 7_000_000_000 + nanos / 2,
-            working_set_bytes: 512 << 20,
+            cpu_ns: Some(7_000_000_000 + nanos / 2),
+            working_set_bytes: Some(512 << 20),
             swap_bytes: None,
         },
         samples: vec![sample(11, "a", 5_000_000_000 + nanos / 4, 8), sample(12, "b", 3_000_000_000, 64)],

@@ -147,15 +147,16 @@ pub fn walk(second: u64, real: RealTime, working_set: u64, containers: &[Seen]) 
             pod: seen.pod.as_str().into(),
             container: ContainerId::from_hex(&hex(seen.letter)),
         }),
-        cpu_ns: seen.cpu * (second - seen.since),
+        cpu_ns: Some(seen.cpu * (second - seen.since)),
+        late: false,
         memory: Some(Memory { usage_pages: seen.pages, inactive_file_pages: 0, swap_pages: None }),
     };
     Snapshot {
         boot: BootTime(BOOT + second * SECOND),
         real,
         node: NodeTotals {
-            cpu_ns: 500_000_000 * second + 1,
-            working_set_bytes: working_set,
+            cpu_ns: Some(500_000_000 * second + 1),
+            working_set_bytes: Some(working_set),
             swap_bytes: None,
         },
         samples: containers.iter().map(sample).collect(),

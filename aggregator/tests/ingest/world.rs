@@ -288,7 +288,11 @@ impl Agent {
         let snapshot = Snapshot {
             boot: collect::BootTime(boot_ns),
             real: collect::RealTime(real.0 - age),
-            node: NodeTotals { cpu_ns: self.cpu_ns + SECOND, working_set_bytes: 1 << 30, swap_bytes: None },
+            node: NodeTotals {
+                cpu_ns: Some(self.cpu_ns + SECOND),
+                working_set_bytes: Some(1 << 30),
+                swap_bytes: None,
+            },
             samples: vec![sample(1, &uid(&self.node), id(&self.node), self.cpu_ns)],
         };
         self.publisher.publish(&snapshot);
@@ -307,7 +311,8 @@ pub fn sample(cgroup: u64, pod: &str, container: u8, cpu_ns: u64) -> Sample {
             pod: PodUid::from(pod),
             container: Some(AgentContainerId::from_bytes([container; 32])),
         }),
-        cpu_ns,
+        cpu_ns: Some(cpu_ns),
+        late: false,
         memory: Some(Memory { usage_pages: 300, inactive_file_pages: 44, swap_pages: None }),
     }
 }

@@ -42,7 +42,7 @@ impl Collector for Scripted {
 fn at(boot_s: u64, cpu_ns: u64) -> Snapshot {
     let path = format!("/kubepods/podd6b3f2a0-1c2d-4e5f-8a9b-0c1d2e3f4a5b/{}", "a".repeat(64));
     let identity = Arc::new(locate(&path).unwrap().identity);
-    let sample = Sample { cgroup: CgroupId(5), identity, cpu_ns, memory: None };
+    let sample = Sample { cgroup: CgroupId(5), identity, cpu_ns: Some(cpu_ns), memory: None, late: false };
     Snapshot { boot: BootTime(boot_s * 1_000_000_000), samples: vec![sample], ..Snapshot::default() }
 }
 
@@ -80,7 +80,7 @@ fn a_walk_that_agrees_is_taken() {
     assert_eq!((collector.name(), reasons(&collector)), ("bpf", vec![]));
     let mut snapshot = Snapshot::default();
     collector.snapshot(&mut snapshot).unwrap();
-    assert_eq!(snapshot.samples[0].cpu_ns, 5_999);
+    assert_eq!(snapshot.samples[0].cpu_ns, Some(5_999));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_walk_that_differs_again_and_again_is_given_up() {
     assert_eq!((collector.name(), reasons(&collector)), ("cgroupfs", vec![Reason::ParityFailed]));
     let mut snapshot = Snapshot::default();
     collector.snapshot(&mut snapshot).unwrap();
-    assert_eq!(snapshot.samples[0].cpu_ns, 5_000);
+    assert_eq!(snapshot.samples[0].cpu_ns, Some(5_000));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_tree_that_does_not_fit_means_files_at_once() {
     assert_eq!(collector.name(), "bpf");
     let mut snapshot = Snapshot::default();
     collector.snapshot(&mut snapshot).unwrap();
-    assert_eq!(snapshot.samples[0].cpu_ns, 7_000, "never partial data");
+    assert_eq!(snapshot.samples[0].cpu_ns, Some(7_000), "never partial data");
     assert_eq!((collector.name(), reasons(&collector)), ("cgroupfs", vec![Reason::Truncated]));
 }
 
@@ -157,7 +157,11 @@ fn the_comparison_is_made_again_later() {
     assert_eq!(collector.name(), "bpf");
     for _ in 0..3 {
         collector.snapshot(&mut snapshot).unwrap();
-        assert_eq!(snapshot.samples[0].cpu_ns, 5_000, "what the files say, not what was found to differ");
+        assert_eq!(
+            snapshot.samples[0].cpu_ns,
+            Some(5_000),
+            "what the files say, not what was found to differ"
+        );
     }
     assert_eq!((collector.name(), reasons(&collector)), ("cgroupfs", vec![Reason::ParityFailed]));
 }

@@ -244,7 +244,13 @@ fn sample(record: &Record, identity: &Arc<Identity>) -> Sample {
         inactive_file_pages: u64::try_from(record.inactive_file).unwrap_or_default(),
         swap_pages: (record.flags & flag::SWAP != 0).then_some(record.swap),
     });
-    Sample { cgroup: CgroupId(record.id), identity: Arc::clone(identity), cpu_ns: record.cpu_ns, memory }
+    Sample {
+        cgroup: CgroupId(record.id),
+        identity: Arc::clone(identity),
+        cpu_ns: Some(record.cpu_ns),
+        memory,
+        late: false,
+    }
 }
 
 /// What a file of a removed cgroup answers.

@@ -42,11 +42,11 @@ fn counters_of_pods_and_containers_are_read() {
     files.snapshot(&mut snapshot).unwrap();
     assert!(snapshot.samples.is_sorted_by_key(|sample| sample.cgroup));
     assert_eq!(snapshot.samples.len(), 2);
-    assert_eq!(snapshot.node.cpu_ns, 77_000);
+    assert_eq!(snapshot.node.cpu_ns, Some(77_000));
     let of = |container: bool| {
         snapshot.samples.iter().find(|s| s.identity.container.is_some() == container).unwrap()
     };
-    assert_eq!(of(false).cpu_ns, 500_000);
+    assert_eq!(of(false).cpu_ns, Some(500_000));
     assert_eq!(
         of(false).memory,
         Some(Memory { usage_pages: 100, inactive_file_pages: 10, swap_pages: None })
@@ -77,7 +77,7 @@ fn pods_that_come_and_go_are_followed() {
     fs::remove_dir_all(first).unwrap();
     files.snapshot(&mut snapshot).unwrap();
     assert_eq!(snapshot.samples.len(), 1);
-    assert_eq!(snapshot.samples[0].cpu_ns, 2_000);
+    assert_eq!(snapshot.samples[0].cpu_ns, Some(2_000));
 }
 
 #[test]

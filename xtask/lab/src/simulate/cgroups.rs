@@ -151,16 +151,17 @@ impl Cgroups {
         into.real = real;
         let held: u64 = self.pods.values().filter_map(|pod| self.tree.get(&pod.cgroup)).map(bytes).sum();
         into.node = NodeTotals {
-            cpu_ns: self.node.cpu_ns(boot),
-            working_set_bytes: self.system_bytes + held,
+            cpu_ns: Some(self.node.cpu_ns(boot)),
+            working_set_bytes: Some(self.system_bytes + held),
             swap_bytes: None,
         };
         into.samples.clear();
         into.samples.extend(self.tree.iter().map(|(id, cgroup)| Sample {
             cgroup: *id,
             identity: Arc::clone(&cgroup.identity),
-            cpu_ns: cgroup.cpu.cpu_ns(boot),
+            cpu_ns: Some(cgroup.cpu.cpu_ns(boot)),
             memory: Some(cgroup.load.memory()),
+            late: false,
         }));
     }
 
@@ -212,7 +213,7 @@ mod tests {
     fn cpu(snapshot: &Snapshot, letter: &str) -> Option<u64> {
         let wanted = id(letter);
         let of = |sample: &&Sample| sample.identity.container.is_some_and(|c| c.to_string() == wanted);
-        snapshot.samples.iter().find(of).map(|sample| sample.cpu_ns)
+        snapshot.samples.iter().find(of).and_then(|sample| sample.cpu_ns)
     }
 
     fn tree(layout: Layout) -> Cgroups {
@@ -239,21 +240,21 @@ mod tests {
         let third = read(&cgroups, 3);
         assert_eq!((cpu(&third, "a"), cpu(&third, "b")), (Some(SECOND), Some(SECOND / 4)));
         let pod = third.samples.iter().find(|sample| sample.identity.container.is_none()).unwrap();
-        assert_eq!(pod.cpu_ns, SECOND + SECOND / 4);
-        assert_eq!(third.node.cpu_ns, 3 * SECOND / 10 + SECOND + SECOND / 4);
+        assert_eq!(pod.cpu_ns, Some(SECOND + SECOND / 4));
+        assert_eq!(third.node.cpu_ns, Some(3 * SECOND / 10 + SECOND + SECOND / 4));
 
         cgroups.set_load(UID, &id("a"), Load::new(2000, 64), BootTime(3 * SECOND)).unwrap();
         cgroups.stop_container(UID, &id("b"), BootTime(4 * SECOND)).unwrap();
         let fifth = read(&cgroups, 5);
         assert_eq!((cpu(&fifth, "a"), cpu(&fifth, "b")), (Some(5 * SECOND), None));
         let pod = fifth.samples.iter().find(|sample| sample.identity.container.is_none()).unwrap();
-        assert_eq!(pod.cpu_ns, 5 * SECOND + SECOND / 2, "what is gone was used all the same");
-        assert_eq!(fifth.node.cpu_ns, SECOND / 2 + 5 * SECOND + SECOND / 2);
+        assert_eq!(pod.cpu_ns, Some(5 * SECOND + SECOND / 2), "what is gone was used all the same");
+        assert_eq!(fifth.node.cpu_ns, Some(SECOND / 2 + 5 * SECOND + SECOND / 2));
 
         cgroups.stop_pod(UID, BootTime(6 * SECOND)).unwrap();
         let seventh = read(&cgroups, 7);
         assert!(seventh.samples.is_empty());
-        assert_eq!(seventh.node.cpu_ns, 7 * SECOND / 10 + 7 * SECOND + SECOND / 2);
+        assert_eq!(seventh.node.cpu_ns, Some(7 * SECOND / 10 + 7 * SECOND + SECOND / 2));
         assert_eq!(cgroups.stop_pod(UID, BootTime(8 * SECOND)), Err(Missing::Pod(UID.to_owned())));
     }
 
