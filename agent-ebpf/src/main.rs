@@ -1,8 +1,8 @@
 //! The `iter/cgroup` program: copies the counters of each cgroup below the iterator's start into an mmapable array.
 //!
-//! It decides nothing. Where a field lies in the running kernel comes in as globals, which are frozen before the
+//! It makes no decisions. Where a field lies in the running kernel comes in as a global, which is frozen before the
 //! program is loaded, so the verifier sees constants. It runs under `cgroup_mutex` and is therefore short, without
-//! loops, and warns once at a walk's end, never per cgroup.
+//! loops, and logs once at a walk's end, never per cgroup.
 #![no_std]
 #![no_main]
 
@@ -13,37 +13,42 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_log_ebpf::warn;
-use waggle_agent_ebpf::{Header, Record, flag};
+use waggle_agent_ebpf::{Classes, Header, Layout, Record, group};
 
 /// `BPF_F_MMAPABLE`.
 const MMAPABLE: u32 = 1 << 10;
 /// `CSS_VISIBLE`: the css has files. Its enum is anonymous in BTF.
 const CSS_VISIBLE: u32 = 1 << 3;
 
-/// The agent sets the true size before it loads the object.
+/// The agent sets the actual size before it loads the object.
 #[map]
 static WAGGLE_RECORDS: Array<Record> = Array::with_max_entries(8192, MMAPABLE);
 
-/// Declares the globals that the agent overrides. They must be read volatile: the compiler would otherwise fold the 0
-/// into the code, and the override would change nothing without any error.
-macro_rules! globals {
-    ($($name:ident),* $(,)?) => { $(
-        #[unsafe(no_mangle)]
-        static $name: u32 = 0;
-    )* };
-}
+#[map]
+static WAGGLE_CLASSES: Array<Classes> = Array::with_max_entries(1, MMAPABLE);
 
-globals! {
-    OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_CPU, OFF_CGROUP_PARENT_CSS, OFF_CGROUP_MEMORY_CSS,
-    OFF_CSS_CGROUP, OFF_CSS_FLAGS, OFF_KN_ID,
-    OFF_MEMCG_USAGE, OFF_MEMCG_WATERMARK, OFF_MEMCG_SWAP, OFF_MEMCG_VMSTATS, OFF_VMSTATS_INACTIVE_FILE,
-    VMSTATS_IS_POINTER, HAS_SWAP, MAX_DEPTH,
-}
+/// Must be read volatile: the compiler would otherwise fold the zeros into the code, and overriding the global would
+/// change nothing without any error.
+#[unsafe(no_mangle)]
+static LAYOUT: Layout = Layout {
+    groups: 0,
+    cgroup_kn: 0,
+    cgroup_level: 0,
+    cgroup_cpu: 0,
+    cgroup_memory_css: 0,
+    css_flags: 0,
+    kernfs_node_id: 0,
+    mem_cgroup_usage: 0,
+    mem_cgroup_swap: 0,
+    mem_cgroup_vmstats: 0,
+    vmstats_is_pointer: 0,
+    vmstats_inactive_file: 0,
+};
 
-macro_rules! global {
-    // SAFETY: a valid, initialised static that nobody writes while the program runs.
-    ($name:ident) => {
-        unsafe { read_volatile(&raw const $name) }
+macro_rules! layout {
+    // SAFETY: a valid, initialised static that nothing writes while the program runs.
+    ($field:ident) => {
+        unsafe { read_volatile(&raw const LAYOUT.$field) }
     };
 }
 
@@ -62,7 +67,7 @@ pub struct Context {
     cgroup: *const c_void,
 }
 
-/// Reads `size_of::<T>()` bytes at `base + offset` into `to`, which the helper zeroes when it cannot. Not 0: failed.
+/// Reads `size_of::<T>()` bytes at `base + offset` into `to`; the helper zeroes `to` and returns an error if it cannot.
 #[inline(always)]
 unsafe fn read<T>(to: *mut T, base: *const c_void, offset: u32) -> i64 {
     // SAFETY: the caller's `to` is writable for a T; the helper accepts any source address.
@@ -107,13 +112,12 @@ unsafe fn begin(header: *mut Header, session: u64) {
     unsafe {
         write_volatile(addr_of_mut!((*header).running_session), session);
         write_volatile(addr_of_mut!((*header).running), 0);
-        write_volatile(addr_of_mut!((*header).truncated), 0);
         write_volatile(addr_of_mut!((*header).faulted), 0);
         write_volatile(addr_of_mut!((*header).dropped), 0);
     }
 }
 
-/// Publishes the walk if all of it fits, and warns of what went wrong in it.
+/// Publishes the walk if all of it fits, and logs what went wrong in it.
 #[inline(always)]
 unsafe fn end(context: *const Context, header: *mut Header, session: u64) {
     // SAFETY: as for the caller.
@@ -136,95 +140,126 @@ unsafe fn end(context: *const Context, header: *mut Header, session: u64) {
 unsafe fn visit(header: *mut Header, cgroup: *const c_void, first: bool) {
     // SAFETY: as for the caller; `slot` is a whole `Record` of the array.
     unsafe {
-        let mut faults = 0;
         let mut level = 0u32;
-        faults += read(addr_of_mut!(level), cgroup, global!(OFF_CGROUP_LEVEL));
-        if first {
+        // A failed read leaves the level at 0: the cgroup gets a slot and its record has neither id nor counters.
+        let unplaced = read(addr_of_mut!(level), cgroup, layout!(cgroup_level));
+        let mut faults = unplaced;
+        let mut id = 0u64;
+        let above_pods = if first {
             write_volatile(addr_of_mut!((*header).start_level), level);
-        }
-        if level > read_volatile(addr_of!((*header).start_level)) + global!(MAX_DEPTH) {
+            write_volatile(addr_of_mut!((*header).pod_level), level + 1);
+            true
+        } else {
+            level == read_volatile(addr_of!((*header).start_level)) + 1
+        };
+        // Deeper cgroups belong to containers: they cost one read and no slot.
+        if !above_pods && level > read_volatile(addr_of!((*header).pod_level)) + 1 {
             return;
         }
+        let node = follow(cgroup, layout!(cgroup_kn), &mut faults);
+        faults += read(addr_of_mut!(id), node, layout!(kernfs_node_id));
+        if above_pods && !first {
+            write_volatile(addr_of_mut!((*header).pod_level), level + u32::from(is_class(id)));
+        }
+
         let index = read_volatile(addr_of!((*header).running)) + 1;
         let Some(slot) = WAGGLE_RECORDS.get_ptr_mut(index) else {
             let dropped = addr_of_mut!((*header).dropped);
             write_volatile(dropped, read_volatile(dropped) + 1);
-            write_volatile(addr_of_mut!((*header).truncated), 1);
             return;
         };
         write_volatile(addr_of_mut!((*header).running), index);
-
-        let node = follow(cgroup, global!(OFF_CGROUP_KN), &mut faults);
-        faults += read(addr_of_mut!((*slot).id), node, global!(OFF_KN_ID));
-        faults += read(addr_of_mut!((*slot).cpu_ns), cgroup, global!(OFF_CGROUP_CPU));
-        faults += parent(slot, cgroup);
-        let mut flags = 0;
-        faults += memory(slot, cgroup, &mut flags);
-        if faults != 0 {
-            flags |= flag::FAULT;
-            let faulted = addr_of_mut!((*header).faulted);
-            write_volatile(faulted, read_volatile(faulted) + 1);
+        let (mut valid, mut faulted) = (0, 0);
+        if faults == 0 {
+            cpu(slot, cgroup, &mut valid, &mut faulted);
+            memory(slot, cgroup, &mut valid, &mut faulted);
+        } else {
+            id = 0;
         }
+        if faults != 0 || faulted != 0 {
+            let count = addr_of_mut!((*header).faulted);
+            write_volatile(count, read_volatile(count) + 1);
+        }
+        write_volatile(addr_of_mut!((*slot).id), id);
         write_volatile(addr_of_mut!((*slot).level), level);
-        write_volatile(addr_of_mut!((*slot).flags), flags);
+        write_volatile(addr_of_mut!((*slot).valid), valid);
+        write_volatile(addr_of_mut!((*slot).faulted), faulted);
     }
 }
 
-/// The id of the parent by `cgroup->self.parent->cgroup->kn->id`: these names are stable, kernfs' own parent's is not.
+/// Whether pods of a quality-of-service class are below the cgroup.
 #[inline(always)]
-unsafe fn parent(slot: *mut Record, cgroup: *const c_void) -> i64 {
-    let mut faults = 0;
-    // SAFETY: as for the caller.
-    unsafe {
-        let css = follow(cgroup, global!(OFF_CGROUP_PARENT_CSS), &mut faults);
-        if css.is_null() {
-            write_volatile(addr_of_mut!((*slot).parent), 0);
-            return faults;
-        }
-        let above = follow(css, global!(OFF_CSS_CGROUP), &mut faults);
-        let node = follow(above, global!(OFF_CGROUP_KN), &mut faults);
-        faults + read(addr_of_mut!((*slot).parent), node, global!(OFF_KN_ID))
+fn is_class(id: u64) -> bool {
+    let Some(classes) = WAGGLE_CLASSES.get_ptr(0) else { return false };
+    // SAFETY: the map's one entry is a `Classes`. User space writes it between walks.
+    let (one, other) =
+        unsafe { (read_volatile(addr_of!((*classes).ids[0])), read_volatile(addr_of!((*classes).ids[1]))) };
+    id != 0 && (id == one || id == other)
+}
+
+/// Marks a group as valid, or as faulted if a read of it failed.
+#[inline(always)]
+fn mark(group: u32, faults: i64, valid: &mut u32, faulted: &mut u32) {
+    if faults == 0 {
+        *valid |= group;
+    } else {
+        *faulted |= group;
     }
 }
 
-/// The memory group: only where the cgroup has a css of its own and that css has files.
 #[inline(always)]
-unsafe fn memory(slot: *mut Record, cgroup: *const c_void, flags: &mut u32) -> i64 {
-    let mut faults = 0;
+unsafe fn cpu(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faulted: &mut u32) {
+    if layout!(groups) & group::CPU != 0 {
+        // SAFETY: as for the caller.
+        let faults = unsafe { read(addr_of_mut!((*slot).cpu_ns), cgroup, layout!(cgroup_cpu)) };
+        mark(group::CPU, faults, valid, faulted);
+    }
+}
+
+/// The memory groups, if the cgroup has a css of its own and that css has files.
+#[inline(always)]
+unsafe fn memory(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faulted: &mut u32) {
+    let groups = layout!(groups);
+    if groups & group::MEMORY == 0 {
+        return;
+    }
     // SAFETY: as for the caller.
     unsafe {
-        let css = follow(cgroup, global!(OFF_CGROUP_MEMORY_CSS), &mut faults);
+        let mut faults = 0;
+        let css = follow(cgroup, layout!(cgroup_memory_css), &mut faults);
         let mut state = 0u32;
         if !css.is_null() {
-            faults += read(addr_of_mut!(state), css, global!(OFF_CSS_FLAGS));
+            faults += read(addr_of_mut!(state), css, layout!(css_flags));
+        }
+        if faults != 0 {
+            *faulted |= groups & group::MEMORY;
+            return;
         }
         if state & CSS_VISIBLE == 0 {
-            write_volatile(addr_of_mut!((*slot).usage), 0);
-            write_volatile(addr_of_mut!((*slot).inactive_file), 0);
-            write_volatile(addr_of_mut!((*slot).watermark), 0);
-            write_volatile(addr_of_mut!((*slot).swap), 0);
-            return faults;
+            return;
         }
-        *flags |= flag::MEMORY;
-        faults += read(addr_of_mut!((*slot).usage), css, global!(OFF_MEMCG_USAGE));
-        faults += read(addr_of_mut!((*slot).watermark), css, global!(OFF_MEMCG_WATERMARK));
-        let (stats, offset) = if global!(VMSTATS_IS_POINTER) != 0 {
-            (follow(css, global!(OFF_MEMCG_VMSTATS), &mut faults), global!(OFF_VMSTATS_INACTIVE_FILE))
-        } else {
-            (css, global!(OFF_MEMCG_VMSTATS) + global!(OFF_VMSTATS_INACTIVE_FILE))
-        };
-        faults += read(addr_of_mut!((*slot).inactive_file), stats, offset);
-        if global!(HAS_SWAP) != 0 {
-            *flags |= flag::SWAP;
-            faults += read(addr_of_mut!((*slot).swap), css, global!(OFF_MEMCG_SWAP));
-        } else {
-            write_volatile(addr_of_mut!((*slot).swap), 0);
+        if groups & group::USAGE != 0 {
+            let faults = read(addr_of_mut!((*slot).usage), css, layout!(mem_cgroup_usage));
+            mark(group::USAGE, faults, valid, faulted);
+        }
+        if groups & group::INACTIVE_FILE != 0 {
+            let mut faults = 0;
+            let (stats, offset) = if layout!(vmstats_is_pointer) != 0 {
+                (follow(css, layout!(mem_cgroup_vmstats), &mut faults), layout!(vmstats_inactive_file))
+            } else {
+                (css, layout!(mem_cgroup_vmstats) + layout!(vmstats_inactive_file))
+            };
+            faults += read(addr_of_mut!((*slot).inactive_file), stats, offset);
+            mark(group::INACTIVE_FILE, faults, valid, faulted);
+        }
+        if groups & group::SWAP != 0 {
+            let faults = read(addr_of_mut!((*slot).swap), css, layout!(mem_cgroup_swap));
+            mark(group::SWAP, faults, valid, faulted);
         }
     }
-    faults
 }
 
-/// Says that GPL-only helpers may be called.
+/// GPL-only helpers may be called only by a program whose license is GPL-compatible.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -19,8 +19,8 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::{Value, json};
 use waggle_agent::collect::bpf::{BpfWalk, LEAST_SLOTS};
-use waggle_agent::collect::{Kubepods, page_size};
-use waggle_agent_ebpf::{Record, flag};
+use waggle_agent::collect::{Counters, Kubepods, page_size};
+use waggle_agent_ebpf::Record;
 
 /// Levels below kubepods that the walk visits.
 const DEPTH: u32 = 3;
@@ -48,12 +48,13 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     };
     let kubepods = Kubepods::find(&args.cgroup_root)?;
+    let [kubepods] = &kubepods[..] else { anyhow::bail!("more than one kubepods: {kubepods:?}") };
     let mut tried = 0;
     loop {
         tried += 1;
-        let before = files(&kubepods)?;
+        let before = files(kubepods)?;
         walk.walk()?;
-        let after = files(&kubepods)?;
+        let after = files(kubepods)?;
         let moved = before != after;
         if moved && tried < args.tries {
             std::thread::sleep(Duration::from_millis(500));
@@ -119,15 +120,16 @@ fn values(cgroup: &Path) -> Values {
 
 fn walked(record: &Record) -> Values {
     let page = page_size();
-    let mut values = Values::from([("cpu_usec", record.cpu_ns / 1000)]);
-    if record.flags & flag::MEMORY != 0 {
-        values.insert("memory_current", record.usage * page);
-        values.insert("inactive_file", u64::try_from(record.inactive_file).unwrap_or_default() * page);
-        if record.flags & flag::SWAP != 0 {
-            values.insert("swap_current", record.swap * page);
-        }
-    }
-    values
+    let Counters { cpu_ns, usage_pages, inactive_file_pages, swap_pages } = Counters::of(record);
+    [
+        ("cpu_usec", cpu_ns.map(|ns| ns / 1000)),
+        ("memory_current", usage_pages.map(|pages| pages * page)),
+        ("inactive_file", inactive_file_pages.map(|pages| pages * page)),
+        ("swap_current", swap_pages.map(|pages| pages * page)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
 }
 
 fn compare(files: &BTreeMap<u64, (PathBuf, Values)>, records: &[Record]) -> (Vec<Value>, Value) {

@@ -4,17 +4,21 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::args::NodeArgs;
-use crate::collect::{Collector, Kubepods, Snapshot, choose};
+use crate::collect::{Collector, Field, Kubepods, Sample, Snapshot, choose};
 use crate::privilege;
 
-/// Prints one fact a line. 0 only if a collector would run: it has then taken a snapshot
-/// without any capability, as `run` does.
+/// Prints one fact a line. 0 only if a collector would run: it has then taken a snapshot without any capability, as
+/// `run` does.
 pub fn check(node: &NodeArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let options = node.options();
     writeln!(out, "kernel        {}", rustix::system::uname().release().to_string_lossy())?;
     writeln!(out, "cgroup root   {}", options.cgroup_root.display())?;
     match Kubepods::find(&options.cgroup_root) {
-        Ok(kubepods) => writeln!(out, "kubepods      {}", kubepods.path.display())?,
+        Ok(all) => {
+            for kubepods in all {
+                writeln!(out, "kubepods      {}", kubepods.path.display())?;
+            }
+        }
         Err(error) => writeln!(out, "kubepods      none: {error}")?,
     }
     let mut snapshot = Snapshot::default();
@@ -40,20 +44,28 @@ fn describe(collector: &dyn Collector, snapshot: &Snapshot, out: &mut impl Write
     for refusal in collector.refusals() {
         writeln!(out, "not bpf       {refusal}")?;
     }
-    let containers = snapshot.samples.iter().filter(|sample| sample.identity.container.is_some()).count();
-    writeln!(out, "pods          {}", snapshot.samples.len() - containers)?;
+    let walked = collector.fields();
+    let source = |field| if walked.contains(field) { "bpf" } else { "file" };
+    let fields: Vec<_> =
+        Field::ALL.into_iter().map(|field| format!("{} {}", field.name(), source(field))).collect();
+    writeln!(out, "fields        {}", fields.join(", "))?;
+    let all = &snapshot.samples;
+    let containers = all.iter().filter(|sample| sample.identity.container.is_some()).count();
+    writeln!(out, "pods          {}", all.len() - containers)?;
     writeln!(out, "containers    {containers}")?;
-    let with = |what: fn(&crate::collect::Memory) -> bool| {
-        snapshot
-            .samples
-            .iter()
-            .filter_map(|sample| sample.memory.as_ref())
-            .filter(|memory| what(memory))
-            .count()
-    };
-    writeln!(out, "memory        of {} of {} cgroups", with(|_| true), snapshot.samples.len())?;
-    let swap = with(|memory| memory.swap_pages.is_some());
-    writeln!(out, "swap          of {swap} of {} cgroups", snapshot.samples.len())
+    let with = |what: fn(&Sample) -> bool| all.iter().filter(|sample| what(sample)).count();
+    writeln!(out, "cpu           of {} of {} cgroups", with(|s| s.cpu_ns.is_some()), all.len())?;
+    writeln!(out, "memory        of {} of {} cgroups", with(|s| s.memory.is_some()), all.len())?;
+    let swap = with(|s| s.memory.is_some_and(|memory| memory.swap_pages.is_some()));
+    writeln!(out, "swap          of {swap} of {} cgroups", all.len())?;
+    let uncounted = with(|s| s.identity.container.is_some() && s.measured().is_none());
+    if uncounted > 0 {
+        writeln!(
+            out,
+            "not measured  {uncounted} containers: their cgroups count nothing (a sandboxed runtime, or they have ended)"
+        )?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -65,7 +77,7 @@ mod tests {
     fn a_node_that_offers_nothing_fails_and_says_why() {
         let root = tempfile::tempdir().unwrap();
         let node = NodeArgs {
-            cgroup_root: root.path().to_owned(),
+            cgroup_root: root.path().join("none"),
             collector: CollectorArg::Auto,
             log_format: LogFormat::Text,
         };

@@ -37,6 +37,14 @@ pub fn is_kubepods(component: &str) -> bool {
     component == "kubepods" || component == "kubepods.slice" || component.ends_with("-kubepods.slice")
 }
 
+/// Whether `component` is a name that the kubelet gives the cgroup of a quality-of-service class: `burstable`,
+/// `kubepods-besteffort.slice`, `kubelet-kubepods-burstable.slice`.
+pub fn is_class(component: &str) -> bool {
+    let name = component.strip_suffix(".slice").unwrap_or(component);
+    let name = name.rsplit_once("kubepods-").map_or(name, |(_, last)| last);
+    matches!(name, "burstable" | "besteffort")
+}
+
 /// Finds pod and container of a cgroup path, `None` if it belongs to no pod.
 ///
 /// In order: the **last** kubepods component (a node may itself run in a container), the first component below it

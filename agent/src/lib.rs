@@ -8,5 +8,6 @@ pub mod identify;
 pub mod privilege;
 pub mod report;
 pub mod run;
+mod sampling;
 pub mod snapshot;
 pub mod telemetry;

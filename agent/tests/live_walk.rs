@@ -1,7 +1,6 @@
 //! The eBPF walk on this machine's kernel, in a subtree of its own below the machine's cgroup2 mount.
 //!
-//! Needs root and a kernel with the cgroup iterator. A machine that cannot prints a line that begins with SKIPPED and
-//! why; a machine that can and fails, fails.
+//! Needs root and a kernel with the cgroup iterator; fails where they are missing.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as the test does")]
 
@@ -13,11 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracing::field::{Field, Visit};
+use tracing::field::Visit;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use waggle_agent::collect::bpf::{BpfWalk, LEAST_SLOTS, OpenError};
+use waggle_agent::collect::bpf::{BpfWalk, LEAST_SLOTS};
 use waggle_agent::collect::{
-    CollectError, Collector, Options, Preference, Reason, Sample, Snapshot, choose, page_size,
+    CollectError, Collector, Field, Fields, Options, Preference, Reason, Sample, Snapshot, choose, page_size,
 };
 use waggle_agent::privilege;
 
@@ -25,38 +24,21 @@ use waggle_agent::privilege;
 mod common;
 use common::Tree;
 
-/// A tree below the machine's cgroup2 mount, or why there is none.
-fn tree() -> Option<Tree> {
+/// A tree below the machine's cgroup2 mount.
+fn tree() -> Tree {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let skip = |why: &str| {
-        println!("SKIPPED: {why}");
-        None
-    };
-    if !rustix::process::geteuid().is_root() {
-        return skip("not root");
-    }
-    let Some(mount) = cgroup2_mount() else { return skip("no cgroup2 mount") };
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test makes cgroups and loads a program: run it as root"
+    );
+    let mount = cgroup2_mount().expect("this machine has no cgroup2 mount");
     let name = format!("waggle-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let tree = match Tree::make(&mount, &name, &["cpu", "memory"]) {
-        Ok(tree) => tree,
-        Err(error) => return skip(&format!("no cgroup can be made below {}: {error}", mount.display())),
-    };
-    match BpfWalk::open(&tree.root, LEAST_SLOTS) {
-        Err(OpenError::Refused(refusal))
-            if matches!(
-                refusal.reason,
-                Reason::NoBtf
-                    | Reason::NoCgroupIter
-                    | Reason::MapRefused
-                    | Reason::LoadRefused
-                    | Reason::Lockdown
-            ) =>
-        {
-            skip(&refusal.to_string())
-        }
-        Err(error) => panic!("{error}"),
-        Ok(_) => Some(tree),
-    }
+    Tree::make(&mount, &name, &["cpu", "memory"]).unwrap()
+}
+
+/// A walk of the tree.
+fn walk_of(tree: &Tree) -> BpfWalk {
+    BpfWalk::open(&tree.root, LEAST_SLOTS).unwrap()
 }
 
 fn cgroup2_mount() -> Option<PathBuf> {
@@ -94,13 +76,13 @@ fn containers(snapshot: &Snapshot) -> Vec<&Sample> {
 
 #[test]
 fn the_walk_says_what_the_files_say() {
-    let Some(tree) = tree() else { return };
+    let tree = tree();
     let pod = tree.pod(1).unwrap();
     let container = Tree::container(&pod, 7).unwrap();
     let inner = container.join("init.scope");
     fs::create_dir(&inner).unwrap();
     burn(&inner);
-    let mut walk = BpfWalk::open(&tree.root, LEAST_SLOTS).unwrap();
+    let mut walk = walk_of(&tree);
     let snapshot = taken(&mut walk);
     assert_eq!(
         snapshot.samples.len(),
@@ -124,8 +106,8 @@ fn the_walk_says_what_the_files_say() {
 
 #[test]
 fn pods_that_come_and_go_are_followed() {
-    let Some(tree) = tree() else { return };
-    let mut walk = BpfWalk::open(&tree.root, LEAST_SLOTS).unwrap();
+    let tree = tree();
+    let mut walk = walk_of(&tree);
     assert!(taken(&mut walk).samples.is_empty());
     let pod = tree.pod(1).unwrap();
     let container = Tree::container(&pod, 1).unwrap();
@@ -143,9 +125,9 @@ fn pods_that_come_and_go_are_followed() {
 
 #[test]
 fn without_any_capability_the_walk_goes_on_even_from_a_new_kubepods() {
-    let Some(tree) = tree() else { return };
+    let tree = tree();
     Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
-    let mut walk = BpfWalk::open(&tree.root, LEAST_SLOTS).unwrap();
+    let mut walk = walk_of(&tree);
     std::thread::scope(|scope| {
         // Capabilities are a thread's own, so this one can do without.
         let (replace, replaced) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
@@ -174,7 +156,7 @@ fn without_any_capability_the_walk_goes_on_even_from_a_new_kubepods() {
 
 #[test]
 fn without_capabilities_the_program_is_refused_by_name_and_files_are_read() {
-    let Some(tree) = tree() else { return };
+    let tree = tree();
     Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
     let options = Options { cgroup_root: tree.root.clone(), preference: Preference::Auto };
     std::thread::scope(|scope| {
@@ -182,8 +164,9 @@ fn without_capabilities_the_program_is_refused_by_name_and_files_are_read() {
             privilege::drop_all().unwrap();
             let mut collector = choose(&options).unwrap();
             assert_eq!(collector.name(), "cgroupfs");
-            let reason = &collector.refusals()[0].reason;
-            assert!(matches!(reason, Reason::MapRefused | Reason::LoadRefused), "{reason}");
+            let refusal = &collector.refusals()[0];
+            assert!(matches!(refusal.reason, Reason::MapRefused | Reason::LoadRefused), "{refusal}");
+            assert!(refusal.detail.contains("CAP_BPF and CAP_PERFMON are missing"), "{refusal}");
             assert_eq!(containers(&taken(collector.as_mut())).len(), 1);
             let only = Options { preference: Preference::Bpf, ..options.clone() };
             assert!(choose(&only).is_err(), "bpf or nothing");
@@ -193,12 +176,15 @@ fn without_capabilities_the_program_is_refused_by_name_and_files_are_read() {
 
 #[test]
 fn a_chosen_walk_has_proved_itself() {
-    let Some(tree) = tree() else { return };
+    let tree = tree();
     let container = Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
     burn(&container);
     let options = Options { cgroup_root: tree.root.clone(), preference: Preference::Auto };
-    let collector = choose(&options).unwrap();
+    let mut collector = choose(&options).unwrap();
+    assert_eq!(collector.fields(), Fields::NONE, "nothing is proven before the first snapshot");
+    assert!(taken(collector.as_mut()).samples.len() == 2);
     assert_eq!((collector.name(), collector.refusals()), ("bpf", &[][..]));
+    assert!(collector.fields().contains(Field::Cpu), "the container has used CPU");
 }
 
 /// Keeps the text of all events.
@@ -209,7 +195,7 @@ impl<S: tracing::Subscriber> Layer<S> for Messages {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         struct Text(String);
         impl Visit for Text {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
                 if field.name() == "message" {
                     self.0 = format!("{value:?}");
                 }
@@ -223,7 +209,7 @@ impl<S: tracing::Subscriber> Layer<S> for Messages {
 
 #[test]
 fn a_tree_that_does_not_fit_is_never_published_and_the_program_says_so() {
-    let Some(tree) = tree() else { return };
+    let tree = tree();
     let messages = Messages::default();
     let _logged = tracing::subscriber::set_default(tracing_subscriber::registry().with(messages.clone()));
     let pod = tree.pod(1).unwrap();
@@ -236,21 +222,57 @@ fn a_tree_that_does_not_fit_is_never_published_and_the_program_says_so() {
     Tree::container(&pod, 2).unwrap();
     Tree::container(&pod, 3).unwrap();
     let error = walk.snapshot(&mut Snapshot::default()).unwrap_err();
-    assert!(matches!(error, CollectError::Truncated { slots: 6 }), "{error}");
+    assert!(matches!(error, CollectError::Truncated { slots: 6, needed: 8 }), "{error}");
     let said = messages.0.lock().clone();
     assert!(said.iter().any(|text| text.contains("too small for the cgroup tree: 2 cgroups")), "{said:?}");
 }
 
+/// A workload with a writable cgroupfs must not be able to fill the array or to force listings, whatever its class:
+/// containers of a Guaranteed pod are a level higher than others.
 #[test]
-fn cgroups_below_a_containers_level_take_no_slots() {
-    let Some(tree) = tree() else { return };
-    let container = Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
-    let mut walk = BpfWalk::open(&tree.root, LEAST_SLOTS).unwrap();
-    walk.walk().unwrap();
+fn cgroups_below_a_container_take_no_slots_in_any_class() {
+    let tree = tree();
+    let burstable = Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
+    let guaranteed = Tree::container(&tree.guaranteed_pod(2).unwrap(), 2).unwrap();
+    let mut walk = walk_of(&tree);
+    assert_eq!(containers(&taken(&mut walk)).len(), 2);
     let before = walk.records().len();
-    for inner in 0..20 {
-        fs::create_dir(container.join(format!("inner-{inner}"))).unwrap();
+    for container in [burstable, guaranteed] {
+        for inner in 0..20 {
+            fs::create_dir_all(container.join(format!("inner-{inner}/deeper"))).unwrap();
+        }
     }
-    walk.walk().unwrap();
+    assert_eq!(containers(&taken(&mut walk)).len(), 2);
     assert_eq!(walk.records().len(), before);
+    assert_eq!(walk.costs().unlisted, 0);
+}
+
+/// The kubelet may make the classes again while the agent runs.
+#[test]
+fn pods_of_a_class_that_was_made_again_are_in_the_next_snapshot() {
+    let tree = tree();
+    Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
+    let mut walk = walk_of(&tree);
+    assert_eq!(containers(&taken(&mut walk)).len(), 1);
+    common::remove(&tree.burstable()).unwrap();
+    tree.make_class().unwrap();
+    let pod = tree.pod(2).unwrap();
+    Tree::container(&pod, 2).unwrap();
+    Tree::container(&pod, 3).unwrap();
+    let snapshot = taken(&mut walk);
+    assert_eq!(containers(&snapshot).len(), 2);
+    assert!(snapshot.samples.iter().all(|sample| !sample.late), "they did not exist at the snapshot before");
+}
+
+/// After a change of the cgroup driver pods run in both trees until the node is drained.
+#[test]
+fn both_kubepods_of_a_node_are_walked() {
+    let tree = tree();
+    Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
+    let pod = tree.root.join("kubepods/podd6b3f2a0-1c2d-4e5f-8a9b-0c1d2e3f4a5b");
+    fs::create_dir_all(pod.join("b".repeat(64))).unwrap();
+    let mut walk = walk_of(&tree);
+    let snapshot = taken(&mut walk);
+    assert_eq!(containers(&snapshot).len(), 2);
+    assert!(snapshot.samples.is_sorted_by_key(|sample| sample.cgroup));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -52,13 +52,15 @@ pub const METHODS: [&str; 4] = ["walk", "bpf", "kept", "open"];
 /// Measures all ways over the cgroups below `root`, in turns.
 pub fn measure(root: &Path, rounds: usize) -> anyhow::Result<Value> {
     let mut bpf = BpfWalk::open(root, LEAST_SLOTS)?;
-    let mut kept = Cgroupfs::open(root, Vec::new())?;
+    let mut kept = Cgroupfs::new(root, Vec::new(), Duration::ZERO);
     let mut snapshot = Snapshot::default();
     kept.snapshot(&mut snapshot)?;
     bpf.snapshot(&mut snapshot)?;
     let cgroups = snapshot.samples.len();
-    let kubepods = Kubepods::find(root)?;
-    let paths = all_below(&kubepods.path)?;
+    let mut paths = Vec::new();
+    for kubepods in Kubepods::find(root)? {
+        paths.extend(all_below(&kubepods.path)?);
+    }
     let read = ["cpu.stat", "memory.current", "memory.stat", "memory.swap.current"];
     let files: Vec<&str> =
         read.into_iter().filter(|name| paths.last().is_some_and(|path| path.join(name).exists())).collect();

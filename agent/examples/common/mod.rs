@@ -22,12 +22,18 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Makes kubepods and a quality-of-service class in it.
+    /// Makes kubepods and the class in it.
     pub fn make_kubepods(&self) -> io::Result<()> {
-        for directory in [self.kubepods(), self.burstable()] {
-            fs::create_dir(&directory)?;
-            self.enable(&directory);
-        }
+        let kubepods = self.kubepods();
+        fs::create_dir(&kubepods)?;
+        self.enable(&kubepods);
+        self.make_class()
+    }
+
+    /// Makes the quality-of-service class in kubepods.
+    pub fn make_class(&self) -> io::Result<()> {
+        fs::create_dir(self.burstable())?;
+        self.enable(&self.burstable());
         Ok(())
     }
 
@@ -36,7 +42,8 @@ impl Tree {
         self.root.join("kubepods.slice")
     }
 
-    fn burstable(&self) -> PathBuf {
+    /// The directory of the class.
+    pub fn burstable(&self) -> PathBuf {
         self.kubepods().join("kubepods-burstable.slice")
     }
 
@@ -44,6 +51,14 @@ impl Tree {
     pub fn pod(&self, pod: u32) -> io::Result<PathBuf> {
         let name = format!("kubepods-burstable-pod{pod:08x}_1c2d_4e5f_8a9b_0c1d2e3f4a5b.slice");
         let path = self.burstable().join(name);
+        fs::create_dir(&path)?;
+        self.enable(&path);
+        Ok(path)
+    }
+
+    /// The same for a pod of the Guaranteed class, directly below kubepods.
+    pub fn guaranteed_pod(&self, pod: u32) -> io::Result<PathBuf> {
+        let path = self.kubepods().join(format!("kubepods-pod{pod:08x}_1c2d_4e5f_8a9b_0c1d2e3f4a5b.slice"));
         fs::create_dir(&path)?;
         self.enable(&path);
         Ok(path)

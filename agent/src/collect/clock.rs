@@ -1,5 +1,7 @@
 //! The two clocks of a snapshot: `CLOCK_BOOTTIME` for differences, `CLOCK_REALTIME` for stamps.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{BootTime, RealTime};
@@ -12,6 +14,11 @@ pub(crate) fn boot() -> BootTime {
 /// Nanoseconds since the Unix epoch.
 fn real() -> RealTime {
     RealTime(nanoseconds(clock_gettime(ClockId::Realtime)))
+}
+
+/// The time between two instants; zero if they are not in order.
+pub(crate) fn between(start: BootTime, end: BootTime) -> Duration {
+    Duration::from_nanos(end.0.saturating_sub(start.0))
 }
 
 /// The middle of `start` and now on both clocks.

@@ -83,7 +83,7 @@ pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
 
 /// The number behind `key` in lines of `key value`, also of `Key: value kB`.
 pub(crate) fn value(text: &[u8], key: &str) -> Option<u64> {
-    text.split(|byte| *byte == b'\n').find_map(|line| {
+    lines(text).find_map(|line| {
         let rest = line.strip_prefix(key.as_bytes())?;
         let rest = rest.strip_prefix(b":").unwrap_or(rest);
         match rest.first() {
@@ -91,6 +91,11 @@ pub(crate) fn value(text: &[u8], key: &str) -> Option<u64> {
             _ => None,
         }
     })
+}
+
+/// The lines of a text.
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
 }
 
 /// The first run of digits, after blanks.

@@ -1,27 +1,35 @@
 //! One instant of the node's cgroups: the [`Collector`] trait and what a walk yields.
 //!
-//! The two implementations are `bpf` (one eBPF iterator walk) and `cgroupfs` (files with kept descriptors); `parity`
-//! compares them, `node` reads the node's totals. [`choose()`] gathers facts, `select` decides on them, and what comes
-//! out is a [`Collector`] that goes on with the files, and says why, whenever the better way fails.
+//! `bpf` walks inside the kernel, `cgroupfs` reads files. `fallback` runs the walk and decides, field by field, which of
+//! its values are used: `parity` compares them with the files, `trust` remembers the outcome, `supplement` reads the
+//! others. `kubepods` and `tree` find the directories, `node` reads the node's totals. [`choose()`] gathers facts and
+//! opens what they allow.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::identify::Identity;
 
-mod adaptive;
 pub mod bpf;
+mod cgroup_files;
 pub mod cgroupfs;
 mod choose;
 mod clock;
-mod files;
+mod counters;
+mod fallback;
+pub(crate) mod files;
+mod kubepods;
 mod node;
-pub mod parity;
-mod select;
+mod parity;
+mod reason;
+mod supplement;
 mod tree;
+mod trust;
 
-pub use choose::{ChooseError, Options, choose};
-pub use select::{Preference, Reason, Refusal};
-pub use tree::Kubepods;
+pub use choose::{ChooseError, Options, Preference, choose};
+pub use counters::{Counters, Field, Fields};
+pub use kubepods::Kubepods;
+pub use reason::{Reason, Refusal};
 
 /// A cgroup's 64-bit id (its inode number): unique per boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +46,7 @@ pub struct RealTime(pub u64);
 /// All pod and container cgroups of the node at one instant. Reused from walk to walk.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The instant: the middle of the walk.
+    /// The instant: the middle of the walk, without the flush before it.
     pub boot: BootTime,
     /// The same instant for people.
     pub real: RealTime,
@@ -110,10 +118,42 @@ pub trait Collector: Send {
     fn snapshot(&mut self, into: &mut Snapshot) -> Result<(), CollectError>;
     /// `bpf` or `cgroupfs`: what took the newest snapshot. May change from one to the next.
     fn name(&self) -> &'static str;
-    /// Why a better collector is not in use; empty if the best one is. Grows when a collector fails later.
+    /// Why a better collector is not in use, or not for every field. May change with each snapshot.
     fn refusals(&self) -> &[Refusal] {
         &[]
     }
+    /// The fields that came from the eBPF walk.
+    fn fields(&self) -> Fields {
+        Fields::NONE
+    }
+    /// What the newest snapshot cost.
+    fn costs(&self) -> Costs {
+        Costs::default()
+    }
+}
+
+/// What a snapshot cost, and what it could not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Costs {
+    /// Waiting for the kernel to fold its per-CPU counters. 0 without a walk.
+    pub flush: Duration,
+    /// The walk, all of it under the kernel's `cgroup_mutex`; reading all files without a walk.
+    pub walk: Duration,
+    /// Finding out whose the cgroups are.
+    pub identify: Duration,
+    /// Cgroups that were visited.
+    pub seen: usize,
+    /// Those that belong to a pod.
+    pub identified: usize,
+    /// Those that no listing of directories has shown.
+    pub unlisted: usize,
+    /// Those with a counter that the program could not read.
+    pub faulted: usize,
+    /// Directories and files that could not be read.
+    pub unreadable: usize,
+    /// Removed cgroups that the kernel still holds because something of theirs is charged, as of at most half a minute
+    /// ago.
+    pub dying: u64,
 }
 
 /// A walk that gave no snapshot. Nothing is published for it.
@@ -143,10 +183,22 @@ pub enum CollectError {
         root: String,
     },
     /// The walk met more cgroups than the array holds.
-    #[error("the cgroup tree does not fit into the array of {slots} slots")]
+    #[error(
+        "the cgroup tree needs {needed} slots and the array has {slots}: restart the agent, which sizes it at startup for twice the cgroups it finds"
+    )]
     Truncated {
         /// Slots of the array.
         slots: u32,
+        /// Slots that the walk would have needed.
+        needed: u64,
+    },
+    /// Containers have their cgroups outside kubepods, where the walk does not go.
+    #[error(
+        "container cgroups are outside kubepods, as {path}: the kubelet uses the systemd cgroup driver and the container runtime does not (containerd: SystemdCgroup = true)"
+    )]
+    Outside {
+        /// One of them.
+        path: String,
     },
     /// The walk ended without publishing a session.
     #[error("the walk published nothing: {why}")]

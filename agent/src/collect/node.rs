@@ -1,80 +1,144 @@
 //! Totals of the node, from files: the root cgroup's CPU counter in the kernel is 0 and it has no `memory.current`.
+//!
+//! A total that cannot be had is absent and costs nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::files::{Kept, Reader, value};
-use super::{CollectError, NodeTotals};
+use super::NodeTotals;
+use super::files::{Kept, Reader, lines, number, value};
 
 const MEMINFO: &str = "/proc/meminfo";
+const PROC_STAT: &str = "/proc/stat";
+/// `USER_HZ`, the unit of `/proc/stat`: 100 on every architecture Linux supports here.
+const USER_HZ: u64 = 100;
 
-/// The root's `cpu.stat` and `memory.stat`, and `/proc/meminfo`, kept open.
+/// The files that totals come from, kept open.
 #[derive(Debug)]
 pub(crate) struct NodeFiles {
-    cpu: Kept,
-    memory: Kept,
-    meminfo: Kept,
-    root: String,
+    cpu: File,
+    proc_stat: File,
+    current: File,
+    memory: File,
+    meminfo: File,
+}
+
+/// A file that is optional, and logged once when it cannot be used.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    kept: Kept,
+    logged: bool,
 }
 
 impl NodeFiles {
     /// Opens the files of the hierarchy mounted at `root`.
-    pub(crate) fn open(root: &Path) -> Result<Self, CollectError> {
-        let mut budget = 3;
-        let mut open = |path: &Path| {
-            Kept::open(path.to_owned(), &mut budget)
-                .map_err(|error| CollectError::read(path.display().to_string(), error))
-        };
-        Ok(Self {
-            cpu: open(&root.join("cpu.stat"))?,
-            memory: open(&root.join("memory.stat"))?,
-            meminfo: open(Path::new(MEMINFO))?,
-            root: root.display().to_string(),
-        })
+    pub(crate) fn open(root: &Path) -> Self {
+        Self::with(root, Path::new(PROC_STAT), Path::new(MEMINFO))
     }
 
-    /// Reads all three.
-    pub(crate) fn read(&self, reader: &mut Reader) -> Result<NodeTotals, CollectError> {
-        let cpu_path = || format!("{}/cpu.stat", self.root);
-        let memory_path = || format!("{}/memory.stat", self.root);
-        let cpu = self
-            .cpu
-            .read(reader)
-            .map_err(|error| CollectError::read(cpu_path(), error))?
-            .and_then(|text| value(text, "usage_usec"))
-            .ok_or_else(|| CollectError::Parse { what: cpu_path(), why: "it has no usage_usec" })?;
-        let by_cgroup = self.memory.read(reader).map_err(|error| CollectError::read(memory_path(), error))?;
-        let working_set = match by_cgroup.map(root_working_set) {
-            Some(None) => {
-                return Err(CollectError::Parse {
-                    what: memory_path(),
-                    why: "it lacks anon, file or inactive_file",
-                });
+    fn with(root: &Path, proc_stat: &Path, meminfo: &Path) -> Self {
+        let current = File::open(root.join("memory.current"));
+        // The root of the whole hierarchy has no `memory.current`. Its `memory.stat` would flush the memory counters of
+        // every cgroup of the host, for a sum that `/proc/meminfo` has as well.
+        let memory = match current.kept {
+            Kept::Absent => Kept::Absent,
+            _ => File::open(root.join("memory.stat")).kept,
+        };
+        Self {
+            cpu: File::open(root.join("cpu.stat")),
+            proc_stat: File::open(proc_stat.to_owned()),
+            current,
+            memory: File { path: root.join("memory.stat"), kept: memory, logged: false },
+            meminfo: File::open(meminfo.to_owned()),
+        }
+    }
+
+    /// Reads what there is.
+    pub(crate) fn read(&mut self, reader: &mut Reader) -> NodeTotals {
+        NodeTotals {
+            cpu_ns: self.cpu_ns(reader),
+            working_set_bytes: self.working_set_bytes(reader),
+            swap_bytes: self.meminfo.read(reader).and_then(swap),
+        }
+    }
+
+    /// `usage_usec` of the root's `cpu.stat`; kernels before 5.10 have no such file at the root.
+    fn cpu_ns(&mut self, reader: &mut Reader) -> Option<u64> {
+        let by_cgroup = self.cpu.read(reader).map(|text| value(text, "usage_usec"));
+        match by_cgroup {
+            Some(Some(usec)) => Some(usec.saturating_mul(1000)),
+            found => {
+                if found.is_some() {
+                    self.cpu.log("it has no usage_usec");
+                }
+                let ticks = self.proc_stat.read(reader).and_then(ticks);
+                if ticks.is_none() {
+                    self.proc_stat.log("the node's CPU time is neither there nor in the root's cpu.stat");
+                }
+                ticks.map(|ticks| ticks.saturating_mul(1_000_000_000 / USER_HZ))
             }
-            Some(known) => known,
-            None => None,
-        };
-        let text = self.meminfo.read(reader).map_err(|error| CollectError::read(MEMINFO, error))?;
-        let text =
-            text.ok_or(CollectError::Parse { what: MEMINFO.to_owned(), why: "there is no such file" })?;
-        let working_set_bytes = working_set
-            .or_else(|| meminfo_working_set(text))
-            .ok_or(CollectError::Parse { what: MEMINFO.to_owned(), why: "it lacks AnonPages or Cached" })?;
-        Ok(NodeTotals {
-            cpu_ns: Some(cpu.saturating_mul(1000)),
-            working_set_bytes: Some(working_set_bytes),
-            swap_bytes: swap(text),
-        })
+        }
+    }
+
+    /// The kubelet's formula (opencontainers/cgroups 0.0.4, `fs2/memory.go`, and cAdvisor's working set): `memory.current −
+    /// inactive_file` where the root has a `memory.current` (a node that is itself a container), else
+    /// `anon + file − inactive_file` of the whole machine.
+    fn working_set_bytes(&mut self, reader: &mut Reader) -> Option<u64> {
+        if let Some(usage) = self.current.read(reader).and_then(number) {
+            let inactive = self.memory.read(reader).and_then(|text| value(text, "inactive_file"));
+            if inactive.is_none() {
+                self.memory.log("it has no inactive_file");
+            }
+            return Some(usage.saturating_sub(inactive?));
+        }
+        let sum = self.meminfo.read(reader).and_then(meminfo_working_set);
+        if sum.is_none() {
+            self.meminfo.log("it lacks AnonPages, Cached, Buffers, SwapCached or Inactive(file)");
+        }
+        sum
     }
 }
 
-/// `anon + file − inactive_file` of the root's `memory.stat`, as the kubelet (opencontainers/cgroups `fs2/memory.go`).
-fn root_working_set(text: &[u8]) -> Option<u64> {
-    let sum = value(text, "anon")?.saturating_add(value(text, "file")?);
-    Some(sum.saturating_sub(value(text, "inactive_file")?))
+impl File {
+    /// A file that cannot be opened is as good as absent.
+    fn open(path: PathBuf) -> Self {
+        // Few enough never to count against a budget.
+        let kept = Kept::open(path.clone(), &mut 1).unwrap_or(Kept::Absent);
+        Self { path, kept, logged: false }
+    }
+
+    fn read<'r>(&mut self, reader: &'r mut Reader) -> Option<&'r [u8]> {
+        match self.kept.read(reader) {
+            Ok(text) => text,
+            Err(error) => {
+                if !std::mem::replace(&mut self.logged, true) {
+                    tracing::warn!(file = %self.path.display(), %error, "cannot read a total of the node");
+                }
+                None
+            }
+        }
+    }
+
+    fn log(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.logged, true) {
+            tracing::warn!(file = %self.path.display(), why, "a total of the node is not available");
+        }
+    }
 }
 
-/// The same sum where the memory controller is not on this hierarchy: `file` counts what meminfo splits into page
-/// cache, buffers and swap cache (`fs/proc/meminfo.c`).
+/// The sum that the kernel makes for the root's `cpu.stat` (`root_cgroup_cputime`): user, nice, system, irq and softirq;
+/// guest time is part of user.
+fn ticks(text: &[u8]) -> Option<u64> {
+    let all = lines(text).find_map(|line| line.strip_prefix(b"cpu "))?;
+    let mut numbers = all.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(number);
+    let mut next = || numbers.next().flatten();
+    let [user, nice, system, _idle, _iowait, irq, softirq] =
+        [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    [user, nice, system, irq, softirq].into_iter().try_fold(0u64, u64::checked_add)
+}
+
+/// `anon + file − inactive_file` of the machine: `file` counts what meminfo splits into page cache, buffers and swap
+/// cache (`fs/proc/meminfo.c`).
 fn meminfo_working_set(text: &[u8]) -> Option<u64> {
     let sum = ["AnonPages", "Cached", "Buffers", "SwapCached"]
         .into_iter()
@@ -92,44 +156,61 @@ fn swap(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn tree(memory: Option<&str>) -> tempfile::TempDir {
+    const MEMINFO: &str = "MemTotal: 9 kB\nBuffers: 2 kB\nCached: 30 kB\nSwapCached: 1 kB\nInactive(file): 13 kB\n\
+                           AnonPages: 40 kB\nSwapTotal: 8 kB\nSwapFree: 3 kB\n";
+    const STAT: &str = "cpu  100 20 30 4000 50 6 7 80 9 10\ncpu0 1 2 3\n";
+
+    fn totals(files: &[(&str, &str)]) -> NodeTotals {
         let root = tempfile::tempdir().unwrap();
-        std::fs::write(root.path().join("cpu.stat"), "usage_usec 1500\nuser_usec 1000\n").unwrap();
-        if let Some(text) = memory {
-            std::fs::write(root.path().join("memory.stat"), text).unwrap();
+        for (name, text) in files {
+            std::fs::write(root.path().join(name), text).unwrap();
         }
-        root
+        let path = |name: &str| root.path().join(name);
+        NodeFiles::with(root.path(), &path("stat"), &path("meminfo")).read(&mut Reader::new())
     }
 
     #[test]
-    fn totals_come_from_the_root_files() {
-        let root = tree(Some("anon 1000\nfile 500\nkernel 99\ninactive_file 200\n"));
-        let totals = NodeFiles::open(root.path()).unwrap().read(&mut Reader::new()).unwrap();
-        assert_eq!((totals.cpu_ns, totals.working_set_bytes), (Some(1_500_000), Some(1300)));
+    fn the_machines_totals_come_from_the_roots_cpu_and_meminfo() {
+        let all = [("cpu.stat", "usage_usec 1500\nuser_usec 1\n"), ("stat", STAT), ("meminfo", MEMINFO)];
+        let expected = NodeTotals {
+            cpu_ns: Some(1_500_000),
+            working_set_bytes: Some(60 * 1024),
+            swap_bytes: Some(5 * 1024),
+        };
+        assert_eq!(totals(&all), expected);
     }
 
     #[test]
-    fn more_inactive_than_all_is_zero() {
-        assert_eq!(root_working_set(b"anon 1\nfile 1\ninactive_file 9\n"), Some(0));
+    fn a_node_in_a_container_counts_what_its_own_root_counts() {
+        let files = [
+            ("memory.current", "9000\n"),
+            ("memory.stat", "anon 1\nfile 1\ninactive_file 2000\n"),
+            ("meminfo", MEMINFO),
+        ];
+        assert_eq!(totals(&files).working_set_bytes, Some(7000));
+        let more_inactive = [("memory.current", "1\n"), ("memory.stat", "inactive_file 2\n")];
+        assert_eq!(totals(&more_inactive).working_set_bytes, Some(0));
     }
 
     #[test]
-    fn a_file_without_its_lines_is_an_error() {
-        let root = tree(Some("anon 1000\n"));
-        let error = NodeFiles::open(root.path()).unwrap().read(&mut Reader::new()).unwrap_err();
-        assert!(error.to_string().contains("memory.stat: it lacks anon, file or inactive_file"), "{error}");
+    fn without_the_roots_cpu_stat_the_time_comes_from_proc_stat() {
+        let expected = Some((100 + 20 + 30 + 6 + 7) * 10_000_000);
+        assert_eq!(totals(&[("stat", STAT)]).cpu_ns, expected);
+        assert_eq!(totals(&[("stat", STAT), ("cpu.stat", "nr_periods 0\n")]).cpu_ns, expected);
+        assert_eq!(totals(&[("stat", "cpu  1 2 3\n")]).cpu_ns, None);
     }
 
     #[test]
-    fn without_the_memory_controller_meminfo_has_the_same_sum() {
-        let text = b"MemTotal: 9 kB\nBuffers: 2 kB\nCached: 30 kB\nSwapCached: 1 kB\nInactive(file): 13 kB\nAnonPages: 40 kB\nSwapTotal: 8 kB\nSwapFree: 3 kB\n";
-        assert_eq!(meminfo_working_set(text), Some(60 * 1024));
-        assert_eq!(swap(text), Some(5 * 1024));
-        assert_eq!(swap(b"SwapTotal: 0 kB\nSwapFree: 0 kB\n"), None);
-        let root = tree(None);
-        assert!(
-            NodeFiles::open(root.path()).unwrap().read(&mut Reader::new()).unwrap().working_set_bytes
-                > Some(0)
+    fn what_cannot_be_had_is_absent_and_costs_nothing_else() {
+        assert_eq!(totals(&[]), NodeTotals::default());
+        let found = totals(&[("cpu.stat", "usage_usec 3\n"), ("meminfo", "AnonPages: 40 kB\n")]);
+        assert_eq!((found.cpu_ns, found.working_set_bytes), (Some(3000), None));
+        let torn = totals(&[("memory.current", "9\n"), ("memory.stat", "anon 1\n"), ("meminfo", MEMINFO)]);
+        assert_eq!(
+            (torn.working_set_bytes, torn.swap_bytes),
+            (None, Some(5 * 1024)),
+            "no other formula instead"
         );
+        assert_eq!(swap(b"SwapTotal: 0 kB\nSwapFree: 0 kB\n"), None);
     }
 }

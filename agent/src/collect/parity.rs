@@ -1,179 +1,214 @@
-//! Whether the walk says what the files say. Pure: three snapshots in, a verdict out.
+//! Whether the walk agrees with the files, field by field. Pure: readings in, verdicts out.
 //!
-//! The files are read before and after the walk. A counter only grows, so the walk's value must lie between. Memory rises and
-//! falls: it must lie between, within what the kernel batches per processor, where nothing of the cgroup ran meanwhile; where
-//! something did, it may have been anything. A comparison of nothing proves nothing.
+//! Each cgroup is walked, then its files are read, then it is walked again. The files come after the walk that is judged:
+//! reading them flushes, and a walk whose own flush does not work must not be corrected by the comparison. A field is
+//! proven by a cgroup in which it is not zero; values that agree because all are zero prove nothing.
 
-use super::{CgroupId, Memory, Sample, Snapshot};
+use super::{CgroupId, Counters, Field};
 
-/// Pages by which `inactive_file` may lag per processor: the kernel's flush threshold (`MEMCG_CHARGE_BATCH`).
+/// Pages that may be pending per processor before a reader of `memory.stat` flushes (`MEMCG_CHARGE_BATCH`,
+/// `mm/memcontrol.c`).
 const BATCH_PAGES: u64 = 64;
+/// Longest tick of a kernel (`CONFIG_HZ_100`), in µs: a running task's time is accounted at each tick.
+const TICK_US: u64 = 10_000;
 
-/// What a comparison found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// Cgroups compared.
-    pub compared: usize,
-    /// Containers among them whose values were all compared: nothing of them ran meanwhile.
-    pub containers: usize,
-    /// One line for each value that differs.
-    pub mismatches: Vec<String>,
+/// One cgroup, read three times.
+#[derive(Debug, Clone)]
+pub(crate) struct Readings {
+    pub(crate) cgroup: CgroupId,
+    /// By the walk that is judged.
+    pub(crate) walk: Counters,
+    /// By its files, afterwards.
+    pub(crate) files: Counters,
+    /// By another walk after that.
+    pub(crate) later: Counters,
+    /// From the first walk until the files were read, in ns.
+    pub(crate) elapsed_ns: u64,
 }
 
-impl Outcome {
-    /// Whether at least one container was compared in full and every value agrees.
-    pub fn holds(&self) -> bool {
-        self.containers > 0 && self.mismatches.is_empty()
-    }
+/// What was found of one field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Verdict {
+    /// Cgroups in which the field was compared.
+    pub(crate) compared: usize,
+    /// Those among them that prove it.
+    pub(crate) witnesses: usize,
+    /// The first that differs.
+    pub(crate) mismatch: Option<Mismatch>,
 }
 
-/// Compares all cgroups that are in all three snapshots.
-pub fn compare(before: &Snapshot, walk: &Snapshot, after: &Snapshot, processors: u64) -> Outcome {
-    let mut outcome = Outcome::default();
-    for sample in &walk.samples {
-        let (Some(old), Some(new)) = (find(before, sample.cgroup), find(after, sample.cgroup)) else {
-            continue;
+/// A value that differs from its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{} of cgroup {} is {} by the walk, {} by its file and {} by the next walk", .field.name(), .cgroup.0, text(.walk), text(.file), text(.later))]
+pub(crate) struct Mismatch {
+    field: Field,
+    cgroup: CgroupId,
+    walk: Option<u64>,
+    file: Option<u64>,
+    later: Option<u64>,
+}
+
+fn text(value: &Option<u64>) -> String {
+    value.map_or_else(|| "absent".to_owned(), |value| value.to_string())
+}
+
+/// Judges a field over all cgroups that could be read.
+pub(crate) fn judge(field: Field, readings: &[Readings], processors: u64) -> Verdict {
+    let mut verdict = Verdict::default();
+    for reading in readings {
+        let (walk, file, later) =
+            (reading.walk.get(field), reading.files.get(field), reading.later.get(field));
+        let found = match (walk, file, later) {
+            (Some(walk), Some(file), Some(later)) => compare(field, reading, [walk, file, later], processors),
+            // Without a swap device the kernel counts swap, and has no file for it.
+            (_, None, _) if field == Field::Swap => None,
+            (None, None, _) | (_, None, None) => None,
+            // The cgroup was going, or its controllers were just switched.
+            (Some(_), Some(_), None) | (None, Some(_), Some(_)) => None,
+            (Some(_), None, Some(_)) | (None, Some(_), None) => Some(Found::Differs),
         };
-        let cpu = |sample: &Sample| sample.cpu_ns.unwrap_or_default() / 1000;
-        let stood_still = cpu(old) == cpu(new);
-        outcome.compared += 1;
-        outcome.containers += usize::from(stood_still && sample.identity.container.is_some());
-        let mut check = |what: &str, value: u64, a: u64, b: u64, slack: u64| {
-            let (low, high) = (a.min(b).saturating_sub(slack), a.max(b).saturating_add(slack));
-            if !(low..=high).contains(&value) {
-                outcome.mismatches.push(format!(
-                    "{what} of cgroup {} is {value}, its file said {a} before and {b} after",
-                    sample.cgroup.0
-                ));
+        match found {
+            None => {}
+            Some(Found::Agrees { witness }) => {
+                verdict.compared += 1;
+                verdict.witnesses += usize::from(witness);
             }
-        };
-        check("cpu time (µs)", cpu(sample), cpu(old), cpu(new), 0);
-        match (sample.memory, old.memory, new.memory) {
-            (Some(memory), Some(old), Some(new)) if stood_still => {
-                compare_memory(memory, old, new, processors, &mut check);
+            Some(Found::Differs) => {
+                verdict.compared += 1;
+                let cgroup = reading.cgroup;
+                verdict.mismatch.get_or_insert(Mismatch { field, cgroup, walk, file, later });
             }
-            (Some(_), Some(_), Some(_)) | (None, None, None) => {}
-            (memory, ..) => outcome.mismatches.push(format!(
-                "memory of cgroup {} is {} by the walk and the other way round by files",
-                sample.cgroup.0,
-                if memory.is_some() { "there" } else { "absent" }
-            )),
-        }
-        if sample.identity != old.identity {
-            outcome.mismatches.push(format!("cgroup {} is another pod's by its path", sample.cgroup.0));
         }
     }
-    outcome
+    verdict
 }
 
-fn compare_memory(
-    memory: Memory,
-    old: Memory,
-    new: Memory,
-    processors: u64,
-    check: &mut impl FnMut(&str, u64, u64, u64, u64),
-) {
-    check("memory.current (pages)", memory.usage_pages, old.usage_pages, new.usage_pages, 0);
-    let lag = BATCH_PAGES.saturating_mul(processors);
-    let (a, b) = (old.inactive_file_pages, new.inactive_file_pages);
-    check("inactive_file (pages)", memory.inactive_file_pages, a, b, lag);
-    if let (Some(swap), Some(a), Some(b)) = (memory.swap_pages, old.swap_pages, new.swap_pages) {
-        check("memory.swap.current (pages)", swap, a, b, 0);
-    }
+enum Found {
+    Agrees { witness: bool },
+    Differs,
 }
 
-fn find(snapshot: &Snapshot, id: CgroupId) -> Option<&Sample> {
-    let at = snapshot.samples.binary_search_by_key(&id, |sample| sample.cgroup).ok()?;
-    snapshot.samples.get(at)
+/// `None`: the values may be anything.
+fn compare(field: Field, reading: &Readings, values: [u64; 3], processors: u64) -> Option<Found> {
+    let [walk, file, later] = values;
+    let stood_still = reading.walk.cpu_ns == reading.later.cpu_ns;
+    let (agrees, witness) = match field {
+        Field::Cpu => {
+            // The counter only grows, and no faster than processors times time. The file has whole microseconds.
+            let [walk, file, later] = [walk / 1000, file / 1000, later / 1000];
+            let most = (reading.elapsed_ns / 1000).saturating_add(TICK_US).saturating_mul(processors);
+            let agrees = (walk..=walk.saturating_add(most)).contains(&file) && file <= later;
+            (agrees, file > 0)
+        }
+        // Memory of a cgroup in which something runs may be anything in between.
+        _ if !stood_still => return None,
+        Field::Usage | Field::Swap => ((walk.min(later)..=walk.max(later)).contains(&file), file > 0),
+        Field::InactiveFile => {
+            let pending = BATCH_PAGES.saturating_mul(processors);
+            (walk.abs_diff(file) <= pending, file > pending)
+        }
+    };
+    Some(if agrees { Found::Agrees { witness } } else { Found::Differs })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::identify::locate;
 
-    fn sample(id: u64, cpu_ns: u64, usage: u64, inactive: u64) -> Sample {
-        let path = format!("/kubepods/podd6b3f2a0-1c2d-4e5f-8a9b-0c1d2e3f4a5b/{}", "a".repeat(64));
-        Sample {
-            cgroup: CgroupId(id),
-            identity: Arc::new(locate(&path).unwrap().identity),
+    const MS: u64 = 1_000_000;
+
+    fn counters(cpu_ns: u64, usage: u64, inactive: u64) -> Counters {
+        Counters {
             cpu_ns: Some(cpu_ns),
-            memory: Some(Memory { usage_pages: usage, inactive_file_pages: inactive, swap_pages: Some(0) }),
-            late: false,
+            usage_pages: Some(usage),
+            inactive_file_pages: Some(inactive),
+            swap_pages: Some(0),
         }
     }
 
-    fn snapshot(samples: Vec<Sample>) -> Snapshot {
-        Snapshot { samples, ..Snapshot::default() }
+    fn readings(walk: Counters, files: Counters, later: Counters) -> Readings {
+        Readings { cgroup: CgroupId(5), walk, files, later, elapsed_ns: 2 * MS }
     }
 
-    fn verdict(walk: Sample, cpu_ns: [u64; 2]) -> Outcome {
-        let before = snapshot(vec![sample(5, cpu_ns[0], 100, 10)]);
-        let after = snapshot(vec![sample(5, cpu_ns[1], 90, 10)]);
-        compare(&before, &snapshot(vec![walk]), &after, 2)
+    fn judged(field: Field, walk: Counters, files: Counters, later: Counters) -> Verdict {
+        judge(field, &[readings(walk, files, later)], 2)
     }
-
-    const RAN: [u64; 2] = [1_000_000, 2_000_000];
-    const STOOD_STILL: [u64; 2] = [1_500_000, 1_500_999];
 
     #[test]
-    fn values_between_hold() {
-        assert!(verdict(sample(5, 1_500_000, 95, 10), STOOD_STILL).holds());
-        assert!(
-            verdict(sample(5, 1_500_999, 90, 138), STOOD_STILL).holds(),
-            "the kernel may lag by a batch per processor"
-        );
+    fn what_stood_still_agrees_to_the_page() {
+        let idle = counters(1_500_999, 95, 500);
+        let file = counters(1_500_000, 95, 500);
+        for field in [Field::Cpu, Field::Usage, Field::InactiveFile] {
+            let verdict = judged(field, idle, file, idle);
+            assert_eq!(verdict, Verdict { compared: 1, witnesses: 1, mismatch: None }, "{field:?}");
+        }
+        let swap = judged(Field::Swap, idle, file, idle);
+        assert_eq!((swap.compared, swap.witnesses), (1, 0), "zero proves nothing");
     }
 
     #[test]
     fn each_value_outside_is_named() {
-        for (walk, cpu_ns, what) in [
-            (sample(5, 999_999, 95, 10), RAN, "cpu time"),
-            (sample(5, 2_001_000, 95, 10), RAN, "cpu time"),
-            (sample(5, 1_499_999, 95, 10), STOOD_STILL, "cpu time"),
-            (sample(5, 1_500_000, 101, 10), STOOD_STILL, "memory.current"),
-            (sample(5, 1_500_000, 89, 10), STOOD_STILL, "memory.current"),
-            (sample(5, 1_500_000, 95, 139), STOOD_STILL, "inactive_file"),
-            (Sample { memory: None, ..sample(5, 1_500_000, 95, 10) }, STOOD_STILL, "absent"),
-            (Sample { memory: None, ..sample(5, 1_500_000, 95, 10) }, RAN, "absent"),
+        let idle = counters(1_500_000, 95, 500);
+        for (field, file) in [
+            (Field::Cpu, counters(1_499_000, 95, 500)),
+            (Field::Cpu, counters(1_501_000, 95, 500)),
+            (Field::Usage, counters(1_500_000, 96, 500)),
+            (Field::Usage, counters(1_500_000, 94, 500)),
+            (Field::InactiveFile, counters(1_500_000, 95, 629)),
+            (Field::InactiveFile, counters(1_500_000, 95, 371)),
+            (Field::Swap, Counters { swap_pages: Some(1), ..idle }),
         ] {
-            let outcome = verdict(walk, cpu_ns);
-            assert!(!outcome.holds());
-            assert!(outcome.mismatches.iter().any(|line| line.contains(what)), "{what}: {outcome:?}");
+            let mismatch = judged(field, idle, file, idle).mismatch.unwrap();
+            assert!(mismatch.to_string().starts_with(field.name()), "{mismatch}");
         }
+        assert_eq!(judged(Field::InactiveFile, idle, counters(1_500_000, 95, 628), idle).mismatch, None);
+    }
+
+    /// A slot that is always zero is caught by the first cgroup that has page cache, and proven by none that has not.
+    #[test]
+    fn a_counter_that_is_always_zero_is_never_proven() {
+        let stuck = counters(1_000, 95, 0);
+        let without = judged(Field::InactiveFile, stuck, counters(1_000, 95, 0), stuck);
+        assert_eq!((without.witnesses, without.mismatch), (0, None));
+        let little = judged(Field::InactiveFile, stuck, counters(1_000, 95, 100), stuck);
+        assert_eq!((little.witnesses, little.mismatch), (0, None), "within what may be pending");
+        assert!(judged(Field::InactiveFile, stuck, counters(1_000, 95, 5_000), stuck).mismatch.is_some());
+    }
+
+    /// The walk shows a busy container as of a second ago: the file was flushed by its reader, the walk was not.
+    #[test]
+    fn a_walk_that_is_not_flushed_differs() {
+        let stale = counters(7_000 * MS, 95, 0);
+        let file = counters(7_900 * MS, 95, 0);
+        let mismatch = judged(Field::Cpu, stale, file, file).mismatch;
+        assert!(mismatch.is_some(), "0.9 s within 2 ms on two processors");
+        let fresh = counters(7_890 * MS, 95, 0);
+        assert_eq!(judged(Field::Cpu, fresh, file, file).witnesses, 1);
     }
 
     #[test]
-    fn memory_of_what_ran_meanwhile_says_nothing_either_way() {
-        let outcome = verdict(sample(5, 1_500_000, 101, 10), RAN);
-        assert!(outcome.mismatches.is_empty() && !outcome.holds(), "{outcome:?}");
-        // The container beside it stood still: it is the proof, or the objection.
-        let beside = |usage| {
-            let of = |cpu_ns: u64, usage: u64, still: u64| {
-                snapshot(vec![sample(5, cpu_ns, usage, 10), sample(6, 7_000, still, 0)])
-            };
-            compare(&of(1_000_000, 100, 3), &of(1_500_000, 101, usage), &of(2_000_000, 90, 3), 1)
-        };
-        assert!(beside(3).holds());
-        assert!(!beside(4).holds());
+    fn memory_of_what_ran_meanwhile_is_not_judged() {
+        let (walk, file, later) =
+            (counters(MS, 100, 9_000), counters(2 * MS, 70, 0), counters(3 * MS, 90, 9));
+        for field in [Field::Usage, Field::InactiveFile] {
+            assert_eq!(judged(field, walk, file, later), Verdict::default());
+        }
+        assert_eq!(judged(Field::Cpu, walk, file, later).witnesses, 1);
     }
 
     #[test]
-    fn nothing_compared_is_no_proof() {
-        let outcome = verdict(sample(6, 1_500_000, 95, 10), STOOD_STILL);
-        assert_eq!(outcome.compared, 0);
-        assert!(!outcome.holds());
-        assert!(!compare(&snapshot(vec![]), &snapshot(vec![]), &snapshot(vec![]), 1).holds());
+    fn a_field_that_is_in_one_source_alone_differs() {
+        let idle = counters(1_500_000, 95, 500);
+        let without = Counters { usage_pages: None, swap_pages: None, ..idle };
+        assert!(judged(Field::Usage, without, idle, without).mismatch.is_some());
+        assert!(judged(Field::Usage, idle, without, idle).mismatch.is_some());
+        assert_eq!(judged(Field::Usage, without, without, without), Verdict::default());
+        assert_eq!(judged(Field::Usage, without, idle, idle), Verdict::default(), "just switched on");
+        assert_eq!(judged(Field::Swap, idle, without, idle), Verdict::default(), "no swap device");
     }
 
     #[test]
-    fn a_pod_alone_is_no_proof() {
-        let mut pod = sample(5, 1, 1, 1);
-        pod.identity = Arc::new(crate::identify::Identity { container: None, ..(*pod.identity).clone() });
-        let all = snapshot(vec![pod]);
-        let outcome = compare(&all, &all, &all, 1);
-        assert_eq!((outcome.compared, outcome.holds()), (1, false));
+    fn nothing_read_is_no_verdict() {
+        assert_eq!(judge(Field::Cpu, &[], 1), Verdict::default());
     }
 }

@@ -1,7 +1,7 @@
-//! The cgroup tree as directories: where kubepods is, and which directory has which id.
+//! The cgroup tree as directories: which directory has which id and belongs to which pod.
 //!
-//! A directory's inode number is the cgroup's id, and a directory's entries carry inode numbers: so one bounded walk
-//! of directories, without a `stat` of each, resolves ids to paths.
+//! A directory's inode number is the cgroup's id, and a directory's entries carry inode numbers: one bounded listing,
+//! without a `stat` of each, resolves ids to paths.
 
 use std::ffi::OsStr;
 use std::fs::DirEntry;
@@ -10,99 +10,114 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use super::{CgroupId, CollectError};
-use crate::identify::{Identity, is_kubepods, locate};
+use super::CgroupId;
+use super::kubepods::Kubepods;
+use crate::identify::{Identity, is_class, locate};
 
-/// Levels from kubepods to containers: quality-of-service class, pod, container. What is deeper belongs to a container.
-pub const CONTAINER_DEPTH: u32 = 3;
-
-/// Levels below the hierarchy's mount at which kubepods is looked for: 1 is usual, 2 is `--cgroup-root` of the
-/// kubelet, 3 and 4 are nodes that run in containers themselves.
-const KUBEPODS_DEPTH: u32 = 4;
-
-/// The node's kubepods cgroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kubepods {
-    /// Its directory.
-    pub path: PathBuf,
-    /// The same below the hierarchy's mount, for [`locate`].
-    pub relative: String,
-    /// Its id.
-    pub id: CgroupId,
+/// What a listing found.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Parents before children.
+    pub(crate) directories: Vec<Directory>,
+    /// Directories that could not be read: what is below them is unknown, not absent.
+    pub(crate) unreadable: usize,
 }
 
-/// A directory below kubepods, kubepods itself included.
+/// A directory at or below kubepods.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     pub(crate) id: CgroupId,
     pub(crate) path: PathBuf,
+    pub(crate) role: Role,
     /// The pod or container whose own cgroup this is.
     pub(crate) identity: Option<Arc<Identity>>,
-    /// Inode and number of links before its entries were read; `None` for containers, whose entries are not read.
-    /// A directory's links change with its subdirectories.
+    /// Inode and number of links from before its entries were read; `None` where entries are not read. A directory's
+    /// links change with its subdirectories.
     pub(crate) state: Option<(u64, u64)>,
 }
 
-impl Kubepods {
-    /// Finds it below the mount at `root`: the shallowest directory of such a name, of several the one that has pods.
-    pub fn find(root: &Path) -> Result<Self, CollectError> {
-        let mut level = vec![(root.to_owned(), String::new())];
-        for _ in 0..KUBEPODS_DEPTH {
-            let mut found = Vec::new();
-            let mut next = Vec::new();
-            for (path, relative) in &level {
-                for (entry, name) in subdirectories(path) {
-                    let relative = format!("{relative}/{name}");
-                    if is_kubepods(&name) {
-                        found.push(Self { path: entry.path(), relative, id: CgroupId(entry.ino()) });
-                    } else {
-                        next.push((entry.path(), relative));
-                    }
-                }
-            }
-            found.sort_by(|a, b| a.relative.cmp(&b.relative));
-            let with_pods = found.iter().position(Self::has_pods).unwrap_or_default();
-            if let Some(kubepods) = found.into_iter().nth(with_pods) {
-                return Ok(kubepods);
-            }
-            level = next;
-        }
-        Err(CollectError::NoKubepods { root: root.display().to_string() })
-    }
+/// What a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Kubepods,
+    /// A quality-of-service class directly below kubepods.
+    Class,
+    Pod,
+    Container,
+    /// None of these, such as a container's monitor.
+    Other,
+}
 
-    /// Whether this very cgroup is still there.
-    pub(crate) fn is_current(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.id.0)
-    }
-
-    fn has_pods(&self) -> bool {
-        self.directories().iter().any(|directory| directory.identity.is_some())
-    }
-
-    /// All directories down to the containers. One that vanishes meanwhile is left out.
-    pub(crate) fn directories(&self) -> Vec<Directory> {
-        let mut all = Vec::new();
-        let top = Directory { id: self.id, path: self.path.clone(), identity: None, state: None };
-        descend(top, &self.relative, 0, &mut all);
-        all
+impl Directory {
+    /// A container's.
+    pub(crate) fn container(entry: &DirEntry, identity: Arc<Identity>) -> Self {
+        let id = CgroupId(entry.ino());
+        Self { id, path: entry.path(), role: Role::Container, identity: Some(identity), state: None }
     }
 }
 
-/// Appends a directory and what is below it.
-fn descend(mut directory: Directory, relative: &str, depth: u32, all: &mut Vec<Directory>) {
-    let is_container = directory.identity.as_ref().is_some_and(|identity| identity.container.is_some());
-    if depth < CONTAINER_DEPTH && !is_container {
+impl Listing {
+    /// All directories from `kubepods` down to the containers. One that vanishes meanwhile is left out.
+    pub(crate) fn of(kubepods: &[Kubepods]) -> Self {
+        let mut listing = Self::default();
+        for kubepods in kubepods {
+            let Kubepods { path, relative, id } = kubepods;
+            let top =
+                Directory { id: *id, path: path.clone(), role: Role::Kubepods, identity: None, state: None };
+            listing.descend(top, relative);
+        }
+        listing
+    }
+
+    /// Appends a directory and what is below it. Depth is counted from the pod: what is below a pod's children belongs
+    /// to a container, and what is below anything else that is neither class nor pod holds no pods.
+    fn descend(&mut self, mut directory: Directory, relative: &str) {
+        let role = directory.role;
+        if matches!(role, Role::Container | Role::Other) {
+            self.directories.push(directory);
+            return;
+        }
         directory.state = state(&directory.path).ok();
-        for (entry, name) in subdirectories(&directory.path) {
+        let entries = match fs::read_dir(&directory.path) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => {
+                self.unreadable += 1;
+                None
+            }
+        };
+        self.directories.push(directory);
+        for (entry, name) in entries.into_iter().flat_map(named_directories) {
             let relative = format!("{relative}/{name}");
-            let identity = locate(&relative)
-                .filter(|location| location.below == 0)
-                .map(|location| Arc::new(location.identity));
-            let below = Directory { id: CgroupId(entry.ino()), path: entry.path(), identity, state: None };
-            descend(below, &relative, depth + 1, all);
+            let identity = identity(&relative);
+            let role = match (&identity, role) {
+                (Some(identity), _) if identity.container.is_some() => Role::Container,
+                (Some(_), _) => Role::Pod,
+                (None, Role::Kubepods) if is_class(&name) => Role::Class,
+                (None, _) => Role::Other,
+            };
+            let id = CgroupId(entry.ino());
+            self.descend(Directory { id, path: entry.path(), role, identity, state: None }, &relative);
         }
     }
-    all.push(directory);
+
+    /// Whether some pod has no container: one that is just being made, one in a sandbox, or one whose containers are
+    /// elsewhere.
+    pub(crate) fn has_pod_without_containers(&self) -> bool {
+        // Parents come before children, and a pod's children directly after it.
+        let pods = self.directories.iter().enumerate().filter(|(_, directory)| directory.role == Role::Pod);
+        pods.into_iter().any(|(at, _)| {
+            let below = self.directories.iter().skip(at + 1);
+            !below
+                .take_while(|directory| matches!(directory.role, Role::Container | Role::Other))
+                .any(|directory| directory.role == Role::Container)
+        })
+    }
+}
+
+/// The pod or container whose own cgroup is at this path below the mount.
+pub(crate) fn identity(relative: &str) -> Option<Arc<Identity>> {
+    locate(relative).filter(|location| location.below == 0).map(|location| Arc::new(location.identity))
 }
 
 /// Inode and links of a directory.
@@ -112,8 +127,12 @@ pub(crate) fn state(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// The subdirectories with names that are text; an unreadable directory has none.
-fn subdirectories(path: &Path) -> impl Iterator<Item = (DirEntry, String)> {
-    fs::read_dir(path).into_iter().flatten().flatten().filter_map(|entry| {
+pub(crate) fn subdirectories(path: &Path) -> impl Iterator<Item = (DirEntry, String)> {
+    fs::read_dir(path).into_iter().flat_map(named_directories)
+}
+
+fn named_directories(entries: fs::ReadDir) -> impl Iterator<Item = (DirEntry, String)> {
+    entries.flatten().filter_map(|entry| {
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let name = entry.file_name();
         let name = OsStr::to_str(&name).filter(|_| is_directory)?.to_owned();
@@ -122,12 +141,12 @@ fn subdirectories(path: &Path) -> impl Iterator<Item = (DirEntry, String)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const POD: &str = "podd6b3f2a0-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
+    pub(crate) const POD: &str = "podd6b3f2a0-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
 
-    fn tree(directories: &[&str]) -> tempfile::TempDir {
+    pub(crate) fn tree(directories: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for directory in directories {
             fs::create_dir_all(root.path().join(directory)).unwrap();
@@ -135,49 +154,69 @@ mod tests {
         root
     }
 
-    fn found(directories: &[&str]) -> Option<String> {
-        Kubepods::find(tree(directories).path()).ok().map(|kubepods| kubepods.relative)
+    fn listing(directories: &[&str]) -> Listing {
+        let root = tree(directories);
+        Listing::of(&Kubepods::find(root.path()).unwrap())
+    }
+
+    fn names(listing: &Listing) -> Vec<(&str, Role)> {
+        let name = |d: &'_ Directory| (d.path.file_name().unwrap().to_str().unwrap().to_owned(), d.role);
+        let mut all: Vec<_> = listing.directories.iter().map(name).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.into_iter().map(|(name, role)| (&*Box::leak(name.into_boxed_str()), role)).collect()
     }
 
     #[test]
-    fn kubepods_is_found_where_kubelets_put_it() {
-        assert_eq!(found(&["system.slice", "kubepods.slice"]).as_deref(), Some("/kubepods.slice"));
-        assert_eq!(found(&["kubepods/burstable"]).as_deref(), Some("/kubepods"));
-        let kind = "kubelet.slice/kubelet-kubepods.slice";
-        assert_eq!(found(&[kind]).as_deref(), Some("/kubelet.slice/kubelet-kubepods.slice"));
-        assert_eq!(
-            found(&["docker/abc/kubelet/kubepods"]).as_deref(),
-            Some("/docker/abc/kubelet/kubepods"),
-            "a node in a container"
-        );
-        assert_eq!(found(&["a/b/c/d/kubepods"]), None);
-        assert_eq!(found(&["system.slice"]), None);
-    }
-
-    #[test]
-    fn the_shallowest_counts_and_then_the_one_with_pods() {
-        assert_eq!(found(&["kubepods", "docker/abc/kubepods/x"]).as_deref(), Some("/kubepods"));
-        let switched = [&format!("kubepods.slice/{POD}")[..], "kubepods"];
-        assert_eq!(found(&switched).as_deref(), Some("/kubepods.slice"));
-    }
-
-    #[test]
-    fn directories_end_at_the_containers() {
+    fn a_listing_ends_at_the_containers_whatever_the_class() {
         let id = "a".repeat(64);
-        let root =
-            tree(&[&format!("kubepods/burstable/{POD}/{id}/deeper"), &format!("kubepods/{POD}2/{id}")]);
-        let kubepods = Kubepods::find(root.path()).unwrap();
-        assert!(kubepods.is_current());
-        let all = kubepods.directories();
-        let names: Vec<_> = all.iter().map(|d| d.path.file_name().unwrap().to_str().unwrap()).collect();
-        assert!(!names.contains(&"deeper"), "{names:?}");
-        let identified: Vec<_> = all.iter().filter_map(|d| d.identity.as_deref()).collect();
-        assert_eq!(
-            identified.len(),
-            2,
-            "a pod and its container; the second pod's name is no UID: {identified:?}"
+        for class in ["", "burstable/"] {
+            let monitor = format!("crio-conmon-{}.scope", "b".repeat(64));
+            let listing = listing(&[
+                &format!("kubepods/{class}{POD}/{id}/deeper"),
+                &format!("kubepods/{class}{POD}/{monitor}/deeper"),
+                "kubepods/other/deeper",
+            ]);
+            let found = names(&listing);
+            let mut expected = vec![
+                (&*id, Role::Container),
+                (&*monitor, Role::Other),
+                ("kubepods", Role::Kubepods),
+                ("other", Role::Other),
+                (POD, Role::Pod),
+            ];
+            if !class.is_empty() {
+                expected.push(("burstable", Role::Class));
+            }
+            expected.sort_by(|a, b| a.0.cmp(b.0));
+            assert_eq!(found, expected);
+            assert!(!listing.has_pod_without_containers());
+            assert_eq!(listing.unreadable, 0);
+        }
+    }
+
+    #[test]
+    fn a_pod_without_containers_is_noticed() {
+        let id = "a".repeat(64);
+        let other = POD.replace("podd6", "podaa");
+        assert!(listing(&[&format!("kubepods/{POD}")]).has_pod_without_containers());
+        assert!(
+            listing(&[&format!("kubepods/{POD}/kata_overhead"), &format!("kubepods/{other}/{id}")])
+                .has_pod_without_containers()
         );
-        let inode = fs::metadata(&kubepods.path).unwrap().ino();
-        assert!(all.iter().any(|d| d.id == CgroupId(inode)), "kubepods itself is among them");
+        assert!(
+            !listing(&[&format!("kubepods/{POD}/{id}"), &format!("kubepods/{other}/{id}")])
+                .has_pod_without_containers()
+        );
+        assert!(!listing(&["kubepods"]).has_pod_without_containers());
+    }
+
+    #[test]
+    fn ids_are_inode_numbers() {
+        let root = tree(&[&format!("kubepods/{POD}")]);
+        let found = Kubepods::find(root.path()).unwrap();
+        assert!(found.iter().all(Kubepods::is_current));
+        let listing = Listing::of(&found);
+        let inode = fs::metadata(root.path().join("kubepods").join(POD)).unwrap().ino();
+        assert!(listing.directories.iter().any(|d| d.id == CgroupId(inode) && d.identity.is_some()));
     }
 }

@@ -124,6 +124,18 @@ fn every_layout() {
 }
 
 #[test]
+fn classes_are_told_from_pods_and_others() {
+    for class in ["burstable", "besteffort", "kubepods-burstable.slice", "kubelet-kubepods-besteffort.slice"]
+    {
+        assert!(super::is_class(class), "{class}");
+    }
+    let pod = format!("kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
+    for other in ["", "guaranteed", "kubepods", "kubepods.slice", "x-burstable", "burstable.service", &pod] {
+        assert!(!super::is_class(other), "{other}");
+    }
+}
+
+#[test]
 fn a_container_id_reads_back() {
     let text = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
     assert_eq!(ContainerId::from_hex(text).unwrap().to_string(), text);

@@ -9,14 +9,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::maps::{Map, MapError};
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
-use waggle_agent_ebpf::{MAP_NAME, PROGRAM_NAME};
+use waggle_agent_ebpf::{CLASSES_MAP, LAYOUT_GLOBAL, PROGRAM_NAME, RECORDS_MAP};
 
 use super::btf::Btf;
+use super::diagnosis;
+use super::messages::Messages;
 use super::offsets::Offsets;
-use super::sys::{self, MappedArray};
-use super::warnings::Warnings;
-use crate::collect::tree::CONTAINER_DEPTH;
-use crate::collect::{Reason, Refusal};
+use super::sys::{self, MappedClasses, MappedRecords};
+use crate::collect::{Field, Reason, Refusal};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The iterator's name behind `bpf_iter_`.
@@ -27,58 +27,73 @@ const LOG_LINES: usize = 5;
 /// The built program.
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroups.o"));
 
-/// What is left of loading: three descriptors' worth.
+/// What is left of loading: descriptors, two mappings, and what the kernel does not have.
 pub(super) struct Loaded {
     pub(super) program: OwnedFd,
-    pub(super) array: MappedArray,
-    pub(super) warnings: Warnings,
+    pub(super) records: MappedRecords,
+    pub(super) classes: MappedClasses,
+    pub(super) messages: Messages,
+    /// Fields that the walk cannot read.
+    pub(super) missing: Vec<(Field, Refusal)>,
+    /// Whether memory has to be flushed besides CPU time.
+    pub(super) flush_memory: bool,
 }
 
 /// Loads the program with an array of `slots`.
 pub(super) fn load(slots: u32) -> Result<Loaded, Refusal> {
     let offsets = resolve()?;
-    let loaded = load_object(&offsets, slots);
+    let loaded = load_object(offsets, slots);
     sys::trim_memory();
     loaded
 }
 
 fn resolve() -> Result<Offsets, Refusal> {
-    let no_btf = |why: String| Refusal::new(Reason::NoBtf, format!("{KERNEL_BTF}: {why}"));
+    let no_btf = |why: String| {
+        let remedy =
+            "the kernel must be built with CONFIG_DEBUG_INFO_BTF and the container must see its /sys";
+        Refusal::new(Reason::NoBtf, format!("cannot use {KERNEL_BTF}: {why}; {remedy}"))
+    };
     let blob = std::fs::read(KERNEL_BTF).map_err(|error| no_btf(error.to_string()))?;
     let btf = Btf::parse(&blob).map_err(|error| no_btf(error.to_string()))?;
     Offsets::resolve(&btf)
 }
 
-fn load_object(offsets: &Offsets, slots: u32) -> Result<Loaded, Refusal> {
-    let mut object = create_maps(offsets, slots)?;
+fn load_object(offsets: Offsets, slots: u32) -> Result<Loaded, Refusal> {
+    let mut object = create_maps(&offsets, slots)?;
     load_program(&mut object)?;
     let refused = |what: &str| Refusal::new(Reason::LoadRefused, what.to_owned());
     let program = object.program(PROGRAM_NAME).ok_or_else(|| refused("the object has no such program"))?;
     let program = program.fd().map_err(|error| refused(&error.to_string()))?.as_fd().try_clone_to_owned();
     let program = program.map_err(|error| refused(&error.to_string()))?;
-    let warnings = Warnings::of(&mut object).map_err(|error| refused(&error.to_string()))?;
-    let Some(Map::Array(map)) = object.map(MAP_NAME) else {
-        return Err(refused("the object has no such array"));
+    let messages = Messages::of(&mut object).map_err(|error| refused(&error.to_string()))?;
+    let not_mapped =
+        |error: io::Error| Refusal::new(Reason::MapRefused, format!("an array cannot be mapped: {error}"));
+    let array = |name: &str| match object.map(name) {
+        Some(Map::Array(map)) => Ok(map.fd().as_fd()),
+        _ => Err(refused("the object lacks an array")),
     };
-    let array = MappedArray::map(map.fd().as_fd(), slots)
-        .map_err(|error| Refusal::new(Reason::MapRefused, format!("the array cannot be mapped: {error}")))?;
-    Ok(Loaded { program, array, warnings })
+    let records = MappedRecords::map(array(RECORDS_MAP)?, slots).map_err(not_mapped)?;
+    let classes = MappedClasses::map(array(CLASSES_MAP)?).map_err(not_mapped)?;
+    let Offsets { missing, flush_memory, layout: _ } = offsets;
+    Ok(Loaded { program, records, classes, messages, missing, flush_memory })
 }
 
 fn create_maps(offsets: &Offsets, slots: u32) -> Result<Ebpf, Refusal> {
+    let layout = offsets.layout.words();
     let mut loader = EbpfLoader::new();
-    loader.btf(None).map_max_entries(MAP_NAME, slots).override_global("MAX_DEPTH", &CONTAINER_DEPTH, true);
-    for (name, value) in offsets.globals() {
-        loader.override_global(name, value, true);
-    }
+    loader.btf(None).map_max_entries(RECORDS_MAP, slots).override_global(LAYOUT_GLOBAL, &layout, true);
     loader.load(OBJECT).map_err(|error| {
-        let reason = match &error {
+        let (reason, what) = match &error {
             EbpfError::MapError(MapError::CreateError { .. } | MapError::SyscallError(_)) => {
-                Reason::MapRefused
+                (Reason::MapRefused, "a map")
             }
-            _ => Reason::LoadRefused,
+            _ => (Reason::LoadRefused, "the program's type information"),
         };
-        Refusal::new(reason, chain(&error))
+        // Whichever call is the first that needs a right: BPF_BTF_LOAD on some kernels, BPF_MAP_CREATE on others.
+        match cause(&error) {
+            Some(io_error) => diagnosis::refused(reason, what, io_error),
+            None => Refusal::new(reason, chain(&error)),
+        }
     })
 }
 
@@ -103,15 +118,28 @@ fn refusal_of(error: &io::Error, log: &str) -> Refusal {
             && (line.contains("unknown func") || line.contains("cannot use helper"))
     });
     if hidden {
-        return Refusal::new(Reason::Lockdown, "the kernel is locked down (confidentiality)");
+        let detail = "the kernel is locked down in confidentiality mode, so that no program may read its memory: boot \
+                      with lockdown=integrity or none";
+        return Refusal::new(Reason::Lockdown, detail);
     }
     if error.kind() == io::ErrorKind::PermissionDenied && log.trim().is_empty() {
-        let detail =
-            format!("{error}: CAP_BPF and CAP_PERFMON are needed, and a seccomp profile that admits bpf()");
-        return Refusal::new(Reason::LoadRefused, detail);
+        return diagnosis::refused(Reason::LoadRefused, "the program", error);
     }
     let first: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).take(LOG_LINES).collect();
-    Refusal::new(Reason::VerifierRefused, format!("{error}; {}", first.join(" | ")))
+    let detail = format!("{error}; {}; report the kernel version with this line", first.join(" | "));
+    Refusal::new(Reason::VerifierRefused, detail)
+}
+
+/// The system call's own error behind an error of aya.
+fn cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<io::Error>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error and its sources in one line: aya's texts do not repeat theirs.

@@ -5,11 +5,14 @@
 //! [`Refusal`](super::Refusal), never as a panic.
 
 pub mod btf;
+mod diagnosis;
+mod identities;
+mod link;
 mod load;
-pub mod offsets;
+mod messages;
+mod offsets;
 #[allow(unsafe_code, reason = "the calls that no safe library offers, each with its argument")]
 mod sys;
 mod walk;
-mod warnings;
 
-pub use walk::{BpfWalk, LEAST_SLOTS, OpenError};
+pub use walk::{BpfWalk, LEAST_SLOTS};

@@ -1,34 +1,79 @@
-//! Where the fields that the program reads lie in the running kernel. Pure: BTF in, the program's globals out.
+//! Where the fields that the program reads lie in the running kernel. Pure: BTF in, the program's [`Layout`] out.
 //!
-//! Structs move with every kernel and configuration, so no number is compiled in. A missing field of the core refuses
-//! the walk by name; missing swap only leaves swap out.
+//! Structs move with every kernel and configuration, so no number is compiled in. Without its core (what identifies a
+//! cgroup) the program is refused; any other field that cannot be resolved is left out of the walk alone.
+
+use waggle_agent_ebpf::Layout;
 
 use super::btf::{Btf, Shape, TypeId};
-use crate::collect::{Reason, Refusal};
+use crate::collect::{Field, Fields, Reason, Refusal};
 
 /// The function whose presence means that the kernel can iterate cgroups.
 const ITERATOR: &str = "bpf_iter_cgroup";
+/// Flushes every subsystem of a subtree: up to 6.15 reading `cpu.stat` ends there.
+const FLUSHES_ALL: &str = "cgroup_rstat_flush";
 /// The last of the five LRU items. Beyond them a slot of `state[]` is not the enumerator's value (since about 6.10).
 const LAST_LRU_ITEM: i64 = 4;
 /// Size of a pointer and of a counter.
 const WORD: i64 = 8;
 
-/// The program's globals, by name.
+/// What the kernel's BTF says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offsets {
-    globals: Vec<(&'static str, u32)>,
+pub(crate) struct Offsets {
+    /// For the program.
+    pub(crate) layout: Layout,
+    /// Fields that the walk cannot read, each with the reason.
+    pub(crate) missing: Vec<(Field, Refusal)>,
+    /// Whether reading `cpu.stat` leaves memory counters unflushed. Commit 5da3bfa029d6 (6.16) made the flush one of a
+    /// single subsystem (`css_rstat_flush`); a kernel of unknown names is flushed both ways.
+    pub(crate) flush_memory: bool,
 }
 
 impl Offsets {
-    /// Resolves all fields.
-    pub fn resolve(btf: &Btf<'_>) -> Result<Self, Refusal> {
+    /// Resolves the core, then each field.
+    pub(crate) fn resolve(btf: &Btf<'_>) -> Result<Self, Refusal> {
         if !btf.has_function(ITERATOR) {
-            let detail = format!("the kernel's BTF has no function {ITERATOR}: it came with Linux 6.1");
+            let detail = format!(
+                "the kernel has no function {ITERATOR}, which came with Linux 6.1: upgrade the node's kernel to use eBPF"
+            );
             return Err(Refusal::new(Reason::NoCgroupIter, detail));
         }
         let cgroup = Struct::find(btf, "cgroup")?;
-        let css = Struct::find(btf, "cgroup_subsys_state")?;
-        let node = Struct::find(btf, "kernfs_node")?;
+        let mut layout = Layout {
+            cgroup_kn: cgroup.member("cgroup.kn", &["kn"])?,
+            cgroup_level: cgroup.member("cgroup.level", &["level"])?,
+            kernfs_node_id: Struct::find(btf, "kernfs_node")?.member("kernfs_node.id", &["id"])?,
+            ..Layout::default()
+        };
+        let (mut found, mut missing) = (Fields::NONE, Vec::new());
+        let mut resolved = |field: Field, result: Result<(), Refusal>| match result {
+            Ok(()) => found = found.with(field),
+            Err(refusal) => missing.push((field, refusal)),
+        };
+        let cpu = cgroup.member("cgroup.bstat", &["bstat", "cputime", "sum_exec_runtime"]);
+        resolved(Field::Cpu, cpu.map(|offset| layout.cgroup_cpu = offset));
+        match Memory::resolve(btf, &cgroup, &mut layout) {
+            Ok(memory) => {
+                resolved(Field::Usage, memory.usage(&mut layout));
+                resolved(Field::InactiveFile, memory.inactive_file(&mut layout));
+                resolved(Field::Swap, memory.swap(&mut layout));
+            }
+            Err(refusal) => {
+                for field in [Field::Usage, Field::InactiveFile, Field::Swap] {
+                    resolved(field, Err(refusal.clone()));
+                }
+            }
+        }
+        layout.groups = found.bits();
+        Ok(Self { layout, missing, flush_memory: !btf.has_function(FLUSHES_ALL) })
+    }
+}
+
+/// `struct mem_cgroup`, reached from a cgroup.
+struct Memory<'a, 'b>(Struct<'a, 'b>);
+
+impl<'a, 'b> Memory<'a, 'b> {
+    fn resolve(btf: &'a Btf<'b>, cgroup: &Struct<'_, '_>, layout: &mut Layout) -> Result<Self, Refusal> {
         let memory = Struct::find(btf, "mem_cgroup")?;
         // The program takes the css pointer for the object that embeds it.
         if memory.member("mem_cgroup.css", &["css"])? != 0 {
@@ -36,57 +81,34 @@ impl Offsets {
         }
         let subsys = cgroup.member("cgroup.subsys", &["subsys"])?;
         let memory_id = enumerator(btf, "cgroup_subsys_id", "memory_cgrp_id", "memory_cgrp_id", 63)?;
-        let vmstats = Vmstats::resolve(btf, &memory)?;
-        let swap = memory.member("mem_cgroup.swap", &["swap", "usage"]).ok();
-        let globals = vec![
-            ("OFF_CGROUP_KN", cgroup.member("cgroup.kn", &["kn"])?),
-            ("OFF_CGROUP_LEVEL", cgroup.member("cgroup.level", &["level"])?),
-            ("OFF_CGROUP_CPU", cgroup.member("cgroup.bstat", &["bstat", "cputime", "sum_exec_runtime"])?),
-            ("OFF_CGROUP_PARENT_CSS", cgroup.member("cgroup.self.parent", &["self", "parent"])?),
-            ("OFF_CGROUP_MEMORY_CSS", subsys + memory_id),
-            ("OFF_CSS_CGROUP", css.member("cgroup_subsys_state.cgroup", &["cgroup"])?),
-            ("OFF_CSS_FLAGS", css.member("cgroup_subsys_state.flags", &["flags"])?),
-            ("OFF_KN_ID", node.member("kernfs_node.id", &["id"])?),
-            ("OFF_MEMCG_USAGE", memory.member("mem_cgroup.memory.usage", &["memory", "usage"])?),
-            ("OFF_MEMCG_WATERMARK", memory.member("mem_cgroup.memory.watermark", &["memory", "watermark"])?),
-            ("OFF_MEMCG_SWAP", swap.unwrap_or_default()),
-            ("OFF_MEMCG_VMSTATS", vmstats.member),
-            ("OFF_VMSTATS_INACTIVE_FILE", vmstats.inactive_file),
-            ("VMSTATS_IS_POINTER", vmstats.is_pointer.into()),
-            ("HAS_SWAP", swap.is_some().into()),
-        ];
-        Ok(Self { globals })
+        layout.cgroup_memory_css = subsys + memory_id;
+        layout.css_flags =
+            Struct::find(btf, "cgroup_subsys_state")?.member("cgroup_subsys_state.flags", &["flags"])?;
+        Ok(Self(memory))
     }
 
-    /// Name and value of each.
-    pub fn globals(&self) -> &[(&'static str, u32)] {
-        &self.globals
+    fn usage(&self, layout: &mut Layout) -> Result<(), Refusal> {
+        layout.mem_cgroup_usage = self.0.member("mem_cgroup.memory.usage", &["memory", "usage"])?;
+        Ok(())
     }
 
-    /// Whether the walk reads swap.
-    pub fn has_swap(&self) -> bool {
-        self.globals.contains(&("HAS_SWAP", 1))
+    fn swap(&self, layout: &mut Layout) -> Result<(), Refusal> {
+        layout.mem_cgroup_swap = self.0.member("mem_cgroup.swap.usage", &["swap", "usage"])?;
+        Ok(())
     }
-}
 
-/// `mem_cgroup.vmstats`: a pointer since 5.19, an embedded struct or array before.
-struct Vmstats {
-    member: u32,
-    inactive_file: u32,
-    is_pointer: bool,
-}
-
-impl Vmstats {
-    fn resolve(btf: &Btf<'_>, memory: &Struct<'_, '_>) -> Result<Self, Refusal> {
+    /// `mem_cgroup.vmstats`: a pointer since 5.19, an embedded struct or array before.
+    fn inactive_file(&self, layout: &mut Layout) -> Result<(), Refusal> {
         const NAME: &str = "mem_cgroup.vmstats";
-        let member = btf.member(memory.ty, &["vmstats"]).ok_or_else(|| missing(NAME, "no such member"))?;
+        let btf = self.0.btf;
+        let member = btf.member(self.0.ty, &["vmstats"]).ok_or_else(|| missing(NAME, "no such member"))?;
         let slot = enumerator(btf, "node_stat_item", "NR_INACTIVE_FILE", "NR_INACTIVE_FILE", LAST_LRU_ITEM)?;
         let state = |ty| {
             let found =
                 btf.member(ty, &["state"]).ok_or_else(|| missing("memcg_vmstats.state", "no such member"))?;
             Ok(found.offset + slot)
         };
-        let (inactive_file, is_pointer) = match btf.shape(member.ty) {
+        let (offset, is_pointer) = match btf.shape(member.ty) {
             Shape::Pointer(target) => match btf.shape(target) {
                 Shape::Composite(ty) => (state(ty)?, true),
                 // A declaration only: the definition is elsewhere in the BTF.
@@ -96,7 +118,10 @@ impl Vmstats {
             Shape::Array => (slot, false),
             Shape::Other => return Err(missing(NAME, "it is neither pointer nor struct nor array")),
         };
-        Ok(Self { member: member.offset, inactive_file, is_pointer })
+        layout.mem_cgroup_vmstats = member.offset;
+        layout.vmstats_is_pointer = is_pointer.into();
+        layout.vmstats_inactive_file = offset;
+        Ok(())
     }
 }
 
@@ -127,7 +152,10 @@ fn enumerator(btf: &Btf<'_>, of: &str, value: &str, name: &'static str, most: i6
 }
 
 fn missing(name: &'static str, why: &str) -> Refusal {
-    Refusal::new(Reason::FieldMissing(name), format!("{name} in the kernel's BTF: {why}"))
+    Refusal::new(
+        Reason::FieldMissing(name),
+        format!("the kernel's BTF lacks {name} ({why}): report the kernel version, files are read instead"),
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The system calls that aya does not offer: a link with a starting cgroup, one iterator per walk, the mapped array,
+//! The system calls that aya does not offer: a link with a starting cgroup, one iterator per walk, the mapped arrays,
 //! and giving memory back. The only unsafe code of the agent; it decides nothing.
 
 use std::ffi::c_long;
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use waggle_agent_ebpf::{Header, Record, SLOT_BYTES};
+use waggle_agent_ebpf::{Classes, Header, Record, SLOT_BYTES};
 
 const BPF_LINK_CREATE: c_long = 28;
 const BPF_ITER_CREATE: c_long = 33;
@@ -93,34 +93,53 @@ unsafe fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
     }
 }
 
-/// The program's array, mapped read-only.
+/// A whole array map, mapped.
 #[derive(Debug)]
-pub(super) struct MappedArray {
+struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
-    slots: u32,
 }
 
 // SAFETY: the mapping belongs to the value alone and is not tied to a thread.
-unsafe impl Send for MappedArray {}
+unsafe impl Send for Mapping {}
 
-impl MappedArray {
+impl Mapping {
+    fn map(array: BorrowedFd<'_>, bytes: usize, access: ProtFlags) -> io::Result<Self> {
+        let bytes = bytes.next_multiple_of(rustix::param::page_size());
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, array.as_fd(), 0)? };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping made in `map`; nothing borrowed from it can outlive the value.
+        // A failure leaves it mapped, which is harmless.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// The program's records, mapped read-only.
+#[derive(Debug)]
+pub(super) struct MappedRecords {
+    mapping: Mapping,
+    slots: u32,
+}
+
+impl MappedRecords {
     /// Maps an array map of `slots` records.
     pub(super) fn map(array: BorrowedFd<'_>, slots: u32) -> io::Result<Self> {
-        let bytes = (slots as usize * SLOT_BYTES).next_multiple_of(rustix::param::page_size());
-        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-        let start = unsafe {
-            mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, array.as_fd(), 0)?
-        };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes, slots })
+        let mapping = Mapping::map(array, slots as usize * SLOT_BYTES, ProtFlags::READ)?;
+        Ok(Self { mapping, slots })
     }
 
     /// Slot 0.
     pub(super) fn header(&self) -> Header {
         // SAFETY: an array has at least one slot, mappings are page-aligned, and any bits make a `Header`. The kernel
         // writes only during a walk, that is in a call of the thread that reads; volatile, since it does so unseen.
-        unsafe { self.start.cast::<Header>().as_ptr().read_volatile() }
+        unsafe { self.mapping.start.cast::<Header>().as_ptr().read_volatile() }
     }
 
     /// A slot from 1 up; `None` beyond the array.
@@ -130,7 +149,7 @@ impl MappedArray {
         }
         // SAFETY: the slot lies within the mapping (checked), which is aligned for it, and any bits make a `Record`.
         // Volatile as above.
-        Some(unsafe { self.start.cast::<Record>().as_ptr().add(slot as usize).read_volatile() })
+        Some(unsafe { self.mapping.start.cast::<Record>().as_ptr().add(slot as usize).read_volatile() })
     }
 
     /// How many slots there are.
@@ -139,11 +158,21 @@ impl MappedArray {
     }
 }
 
-impl Drop for MappedArray {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `map`; nothing borrowed from it can outlive the value.
-        // A failure leaves it mapped, which harms nobody.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+/// The classes that the program reads, mapped for writing.
+#[derive(Debug)]
+pub(super) struct MappedClasses(Mapping);
+
+impl MappedClasses {
+    /// Maps an array map of one [`Classes`].
+    pub(super) fn map(array: BorrowedFd<'_>) -> io::Result<Self> {
+        Mapping::map(array, size_of::<Classes>(), ProtFlags::READ | ProtFlags::WRITE).map(Self)
+    }
+
+    /// Sets them for the next walk.
+    pub(super) fn write(&self, classes: Classes) {
+        // SAFETY: the mapping is page-aligned and larger than a `Classes`. The kernel reads it only during a walk, that is
+        // in a call of the thread that writes; volatile, since it does so unseen.
+        unsafe { self.0.start.cast::<Classes>().as_ptr().write_volatile(classes) }
     }
 }
 

@@ -1,259 +1,274 @@
-//! One snapshot by the program: flush, iterate, read the array.
+//! The eBPF walk: flush, iterate, identify.
 
-use std::collections::HashMap;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use waggle_agent_ebpf::{Record, flag};
+use waggle_agent_ebpf::{Classes, Record};
 
+use super::identities::Identities;
+use super::link::Start;
 use super::load::{self, Loaded};
-use super::sys;
-use crate::collect::files::{self, Reader};
+use crate::collect::fallback::{Walk, Walked, WalkedCgroup};
+use crate::collect::files::Reader;
+use crate::collect::kubepods::{self, Kubepods};
 use crate::collect::node::NodeFiles;
-use crate::collect::tree::Kubepods;
+use crate::collect::tree::{Listing, Role};
 use crate::collect::{
-    BootTime, CgroupId, CollectError, Collector, Memory, RealTime, Reason, Refusal, Sample, Snapshot, clock,
+    BootTime, CgroupId, CollectError, Collector, Costs, Counters, Field, RealTime, Refusal, Snapshot, clock,
 };
-use crate::identify::Identity;
 
 /// Fewest slots of the array that the agent runs with: 512 KiB.
 pub const LEAST_SLOTS: usize = 8192;
-/// Listings in which an id may be missing before it is taken for a cgroup that is none of ours.
-const LISTINGS: u8 = 3;
+/// Time between searches for kubepods that were made later.
+const SEARCH_EVERY: u64 = 30_000_000_000;
+/// Walks for one snapshot: kubepods or a class may be replaced meanwhile.
+const ATTEMPTS: u32 = 3;
 
-/// The loaded program, its link to kubepods and its array. Works without any capability once opened.
+/// The loaded program, its links and its array. Works without any capability once loaded.
 pub struct BpfWalk {
     root: PathBuf,
-    kubepods: Kubepods,
     loaded: Loaded,
-    /// `None` while there is no kubepods.
-    start: Option<Start>,
+    starts: Vec<Start>,
     node: NodeFiles,
     reader: Reader,
     records: Vec<Record>,
-    /// One for each record, in the records' order.
-    known: Vec<Known>,
-    /// Positions of the records in ascending order of their ids.
-    ascending: Vec<usize>,
-}
-
-/// The walk cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The kernel does not allow it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The node is not ready, whatever the collector.
-    #[error(transparent)]
-    Collect(#[from] CollectError),
-}
-
-/// What depends on the very cgroup that the walk starts at.
-struct Start {
-    link: OwnedFd,
-    /// Reading it folds the CPU time of the whole subtree.
-    cpu_stat: OwnedFd,
-}
-
-struct Known {
-    id: u64,
-    identity: Option<Arc<Identity>>,
-    /// Listings that did not have it; 0: settled.
-    missing: u8,
+    identities: Identities,
+    /// The last search for kubepods.
+    searched: BootTime,
+    /// Kubepods was linked since the last walk, so what is new need not have been created since.
+    uncertain: bool,
+    /// Pods and containers of the newest walk.
+    identified: usize,
+    /// The last listing showed a pod without containers.
+    without_containers: bool,
+    /// A container outside kubepods, and when it was looked for.
+    outside: Option<PathBuf>,
+    outside_searched: Option<BootTime>,
+    walked: Walked,
+    costs: Costs,
 }
 
 impl BpfWalk {
-    /// Loads the program and links it to kubepods below the cgroup2 mount at `root`. The array has `least_slots`, or
-    /// twice the cgroups found if that is more: it cannot grow once capabilities are dropped.
-    pub fn open(root: &Path, least_slots: usize) -> Result<Self, OpenError> {
-        let kubepods = Kubepods::find(root)?;
-        let node = NodeFiles::open(root)?;
-        let cgroups = kubepods.directories().len();
+    /// Loads the program for the cgroup2 mount at `root` and links it to kubepods if there is one yet. The array has
+    /// `least_slots`, or twice the cgroups found if that is more: it cannot grow once capabilities are dropped.
+    pub fn open(root: &Path, least_slots: usize) -> Result<Self, Refusal> {
+        let kubepods = Kubepods::find(root).unwrap_or_default();
+        let cgroups = Listing::of(&kubepods).directories.len();
         let slots = u32::try_from((cgroups * 2).max(least_slots)).unwrap_or(u32::MAX);
-        let loaded = load::load(slots)?;
-        let start = Start::at(&loaded, &kubepods).map_err(|error| {
-            let detail = format!("the program cannot be linked to {}: {error}", kubepods.path.display());
-            Refusal::new(Reason::LinkRefused, detail)
-        })?;
         let mut walk = Self {
             root: root.to_owned(),
-            kubepods,
-            loaded,
-            start: Some(start),
-            node,
+            loaded: load::load(slots)?,
+            starts: Vec::new(),
+            node: NodeFiles::open(root),
             reader: Reader::new(),
             records: Vec::new(),
-            known: Vec::new(),
-            ascending: Vec::new(),
+            identities: Identities::default(),
+            searched: BootTime(0),
+            uncertain: false,
+            identified: 0,
+            without_containers: false,
+            outside: None,
+            outside_searched: None,
+            walked: Walked::default(),
+            costs: Costs::default(),
         };
-        match walk.walk() {
-            Ok(_) | Err(CollectError::NoKubepods { .. }) => Ok(walk),
-            Err(error @ CollectError::Truncated { .. }) => {
-                Err(Refusal::new(Reason::Truncated, error.to_string()).into())
-            }
-            Err(error) => Err(Refusal::new(Reason::IterRefused, error.to_string()).into()),
+        match walk.search(clock::boot()) {
+            Ok(()) | Err(CollectError::NoKubepods { .. }) => Ok(walk),
+            Err(error) => Err(super::diagnosis::link_refused(&error)),
         }
     }
 
-    /// What the last walk found: kubepods first, parents before children, down to the containers' level.
+    /// What the newest walk recorded: kubepods first, parents before children, down to the containers.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// Flushes CPU time and walks, without identities and node totals; looks kubepods up again if it was replaced.
-    /// Answers with the middle of the walk on both clocks.
+    /// Flushes and walks, without node totals and without handing anything over; finds kubepods again if it was
+    /// replaced. Returns the middle of the walk on both clocks.
     pub fn walk(&mut self) -> Result<(BootTime, RealTime), CollectError> {
-        for attempt in 0..2 {
-            if attempt > 0 || self.start.is_none() {
-                self.relink()?;
-            }
-            let Some(start) = &self.start else { break };
+        let mut missing = self.starts.is_empty();
+        for _ in 0..ATTEMPTS {
             let begun = clock::boot();
-            match self.reader.read(&start.cpu_stat) {
-                Ok(_) => {}
-                Err(error) if is_dead(&error) => continue,
-                Err(error) => return Err(CollectError::read("cpu.stat of kubepods", error)),
+            let due = begun.0.saturating_sub(self.searched.0) >= SEARCH_EVERY;
+            if missing || due || self.identified == 0 {
+                self.search(begun)?;
             }
-            iterate(&self.loaded, &start.link, &mut self.records)?;
-            let instant = clock::middle_since(begun);
-            if self.records.first().is_some_and(|first| first.id == self.kubepods.id.0) {
-                return Ok(instant);
+            missing = !self.flush()?;
+            let flushed = clock::boot();
+            if missing {
+                continue;
+            }
+            missing = !self.iterate()?;
+            let (boot, real) = clock::middle_since(flushed);
+            self.costs.flush = clock::between(begun, flushed);
+            self.costs.walk = clock::between(flushed, clock::boot());
+            if missing {
+                continue;
+            }
+            if self.identify() {
+                return Ok((boot, real));
             }
         }
-        self.start = None;
+        self.starts.clear();
         Err(CollectError::NoKubepods { root: self.root.display().to_string() })
     }
 
-    fn relink(&mut self) -> Result<(), CollectError> {
-        self.start = None;
-        self.kubepods = Kubepods::find(&self.root)?;
-        self.known.clear();
-        let start = Start::at(&self.loaded, &self.kubepods)
-            .map_err(|error| CollectError::read("a link of the program to kubepods", error))?;
-        tracing::info!(kubepods = %self.kubepods.path.display(), "kubepods was replaced, the walk starts there now");
-        self.start = Some(start);
+    /// Links to kubepods cgroups that are not linked yet, and drops those that are gone.
+    fn search(&mut self, now: BootTime) -> Result<(), CollectError> {
+        self.searched = now;
+        let found = Kubepods::find(&self.root).inspect_err(|_| self.starts.clear())?;
+        let mut before = std::mem::take(&mut self.starts);
+        for kubepods in found {
+            let kept = before.iter().position(|start| start.kubepods == kubepods);
+            if let Some(at) = kept {
+                self.starts.push(before.swap_remove(at));
+                continue;
+            }
+            let path = kubepods.path.display().to_string();
+            let mut start = Start::at(&self.loaded, kubepods)
+                .map_err(|error| CollectError::read(format!("a link of the program to {path}"), error))?;
+            start.classes = classes(&Listing::of(std::slice::from_ref(&start.kubepods)));
+            tracing::info!(kubepods = path, "the walk starts here");
+            self.uncertain = true;
+            self.starts.push(start);
+        }
+        let kubepods: Vec<Kubepods> = self.starts.iter().map(|start| start.kubepods.clone()).collect();
+        self.costs.dying = kubepods::dying(&kubepods);
         Ok(())
     }
 
-    /// Makes `known` fit the records: nothing but a comparison of ids while no cgroup comes or goes.
-    fn identify(&mut self) {
-        let same = self.known.len() == self.records.len()
-            && self.known.iter().zip(&self.records).all(|(known, record)| known.id == record.id);
-        if same && self.known.iter().all(Known::is_settled) {
-            return;
-        }
-        let listed: HashMap<u64, Option<Arc<Identity>>> =
-            self.kubepods.directories().into_iter().map(|found| (found.id.0, found.identity)).collect();
-        let mut before: HashMap<u64, Known> = self.known.drain(..).map(|known| (known.id, known)).collect();
-        self.known.extend(self.records.iter().map(|record| {
-            let mut known =
-                before.remove(&record.id).unwrap_or(Known { id: record.id, identity: None, missing: 1 });
-            if known.missing > 0 {
-                match listed.get(&record.id) {
-                    Some(identity) => known = Known { identity: identity.clone(), missing: 0, ..known },
-                    None => known.missing = known.missing.saturating_add(1),
-                }
+    /// Returns whether every kubepods is still there.
+    fn flush(&mut self) -> Result<bool, CollectError> {
+        for start in &self.starts {
+            if !start.flush(self.loaded.flush_memory, &mut self.reader)? {
+                return Ok(false);
             }
-            known
-        }));
-        self.ascending.clear();
-        self.ascending.extend(0..self.records.len());
-        self.ascending.sort_unstable_by_key(|at| self.records.get(*at).map(|record| record.id));
+        }
+        Ok(!self.starts.is_empty())
     }
-}
 
-impl Known {
-    fn is_settled(&self) -> bool {
-        self.missing == 0 || self.missing >= LISTINGS
+    /// The same, after the walk of all.
+    fn iterate(&mut self) -> Result<bool, CollectError> {
+        self.records.clear();
+        for start in &self.starts {
+            if !start.iterate(&self.loaded, &mut self.records)? {
+                return Ok(false);
+            }
+        }
+        // A record without an id belongs to nothing.
+        self.records.retain(|record| record.id != 0);
+        Ok(true)
     }
-}
 
-impl Start {
-    fn at(loaded: &Loaded, kubepods: &Kubepods) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(&kubepods.path, flags, Mode::empty())?;
-        Ok(Self {
-            link: sys::link_cgroups(loaded.program.as_fd(), directory.as_fd())?,
-            cpu_stat: files::open(&kubepods.path.join("cpu.stat"))?,
-        })
+    /// Learns whose the records are. Returns false if the walk stopped short of pods because a class was new to it.
+    fn identify(&mut self) -> bool {
+        let begun = clock::boot();
+        let uncertain = self.uncertain;
+        let mut complete = true;
+        if self.identities.update(self.records.iter().map(|record| record.id), uncertain) {
+            for start in &mut self.starts {
+                let listing = Listing::of(std::slice::from_ref(&start.kubepods));
+                let classes = classes(&listing);
+                complete &= std::mem::replace(&mut start.classes, classes) == classes;
+            }
+            let kubepods: Vec<Kubepods> = self.starts.iter().map(|start| start.kubepods.clone()).collect();
+            let listing = Listing::of(&kubepods);
+            self.without_containers = listing.has_pod_without_containers();
+            self.outside_searched = None;
+            self.costs.unreadable = listing.unreadable;
+            self.identities.learn(listing);
+        }
+        if complete {
+            self.uncertain = false;
+        }
+        self.identified =
+            self.identities.ascending().filter(|(_, cgroup, _)| cgroup.identity.is_some()).count();
+        self.costs.identified = self.identified;
+        self.costs.identify = clock::between(begun, clock::boot());
+        self.costs.seen = self.records.len();
+        self.costs.unlisted = self.identities.unlisted();
+        self.costs.faulted = self.records.iter().filter(|record| record.faulted != 0).count();
+        complete
     }
-}
 
-/// One walk. It writes nothing to its reader: an answer of 0 bytes means that it is over.
-fn iterate(loaded: &Loaded, link: &OwnedFd, records: &mut Vec<Record>) -> Result<(), CollectError> {
-    let before = loaded.array.header().session;
-    let iterator =
-        sys::iterator(link.as_fd()).map_err(|error| CollectError::read("a new iterator", error))?;
-    loop {
-        match rustix::io::read(&iterator, &mut [0u8; 64]) {
-            Ok(0) => break,
-            Ok(_) => return Err(CollectError::Unpublished { why: "the program wrote text".to_owned() }),
-            Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(error) => return Err(CollectError::read("the cgroup iterator", error)),
+    /// A pod without containers is usual for a moment, and a sandbox always has none. If its containers are outside of
+    /// kubepods, the walk cannot reach them.
+    fn check_outside(&mut self, now: BootTime) -> Result<(), CollectError> {
+        let due = self.outside_searched.is_none_or(|last| now.0.saturating_sub(last.0) >= SEARCH_EVERY);
+        if self.without_containers && due {
+            self.outside_searched = Some(now);
+            self.outside = kubepods::outside_kubepods(&self.root).into_iter().next().map(|found| found.path);
+        }
+        match &self.outside {
+            Some(path) if self.without_containers => {
+                Err(CollectError::Outside { path: path.display().to_string() })
+            }
+            _ => Ok(()),
         }
     }
-    drop(iterator);
-    let header = loaded.array.header();
-    if header.truncated != 0 {
-        return Err(CollectError::Truncated { slots: loaded.array.slots() });
-    }
-    if header.session == before {
-        return Err(CollectError::Unpublished { why: "the session is the one before".to_owned() });
-    }
-    if header.faulted != 0 {
-        let why = format!("kernel memory could not be read for {} cgroups", header.faulted);
-        return Err(CollectError::Unpublished { why });
-    }
-    records.clear();
-    records.extend((1..=header.count).map_while(|slot| loaded.array.record(slot)));
-    if records.len() != header.count as usize {
-        return Err(CollectError::Unpublished { why: "it counts more cgroups than slots".to_owned() });
-    }
-    Ok(())
 }
 
+/// The quality-of-service classes of a listing.
+fn classes(listing: &Listing) -> Classes {
+    let mut classes = Classes::default();
+    let found = listing.directories.iter().filter(|directory| directory.role == Role::Class);
+    for (slot, directory) in classes.ids.iter_mut().zip(found) {
+        *slot = directory.id.0;
+    }
+    classes
+}
+
+impl Walk for BpfWalk {
+    fn walk(&mut self, into: &mut Walked) -> Result<(), CollectError> {
+        // Files of the node come first: reading them between walk and publication would age what was walked.
+        into.node = self.node.read(&mut self.reader);
+        let walked = Self::walk(self);
+        self.loaded.messages.pass_on();
+        (into.boot, into.real) = walked?;
+        self.check_outside(into.boot)?;
+        into.cgroups.clear();
+        for (at, cgroup, late) in self.identities.ascending() {
+            let Some(record) = self.records.get(at) else { continue };
+            if cgroup.identity.is_none() && cgroup.role != Role::Kubepods {
+                continue;
+            }
+            into.cgroups.push(WalkedCgroup {
+                id: CgroupId(record.id),
+                path: Arc::clone(&cgroup.path),
+                identity: cgroup.identity.clone(),
+                late,
+                counters: Counters::of(record),
+            });
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> &[(Field, Refusal)] {
+        &self.loaded.missing
+    }
+
+    fn costs(&self) -> Costs {
+        self.costs
+    }
+}
+
+/// The walk alone, every field of it: for tests and measurements. The agent runs it behind files.
 impl Collector for BpfWalk {
     fn snapshot(&mut self, into: &mut Snapshot) -> Result<(), CollectError> {
-        let walked = self.walk();
-        self.loaded.warnings.pass_on();
-        (into.boot, into.real) = walked?;
-        self.identify();
-        into.samples.clear();
-        for at in &self.ascending {
-            let (Some(record), Some(known)) = (self.records.get(*at), self.known.get(*at)) else { continue };
-            if let Some(identity) = &known.identity {
-                into.samples.push(sample(record, identity));
-            }
+        let mut walked = std::mem::take(&mut self.walked);
+        let result = Walk::walk(self, &mut walked);
+        if result.is_ok() {
+            walked.publish(into);
         }
-        into.node = self.node.read(&mut self.reader)?;
-        Ok(())
+        self.walked = walked;
+        result
     }
 
     fn name(&self) -> &'static str {
         "bpf"
     }
-}
 
-fn sample(record: &Record, identity: &Arc<Identity>) -> Sample {
-    let memory = (record.flags & flag::MEMORY != 0).then(|| Memory {
-        usage_pages: record.usage,
-        inactive_file_pages: u64::try_from(record.inactive_file).unwrap_or_default(),
-        swap_pages: (record.flags & flag::SWAP != 0).then_some(record.swap),
-    });
-    Sample {
-        cgroup: CgroupId(record.id),
-        identity: Arc::clone(identity),
-        cpu_ns: Some(record.cpu_ns),
-        memory,
-        late: false,
+    fn costs(&self) -> Costs {
+        self.costs
     }
-}
-
-/// What a file of a removed cgroup answers.
-fn is_dead(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }

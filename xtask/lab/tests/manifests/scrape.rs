@@ -12,7 +12,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
-use waggle_agent::telemetry::{self, Telemetry};
+use waggle_agent::{
+    collect::{Costs, Fields, Reason, Refusal},
+    telemetry::{self, Telemetry},
+};
 use waggle_lab::{
     control_plane::ControlPlane,
     simulate::{
@@ -109,8 +112,10 @@ fn what_the_programs_export_is_as_documented() {
 /// The agent's own endpoint, with all that an agent counts.
 async fn of_the_agent() -> String {
     let telemetry = Telemetry::new(Duration::from_secs(1));
-    telemetry.collector("cgroupfs", &["no-btf".to_owned()]);
-    telemetry.walked(Instant::now(), Duration::from_millis(1), 3);
+    let refusal = Refusal { reason: Reason::NoBtf, detail: String::new() };
+    telemetry.collector("cgroupfs", &[refusal]);
+    telemetry.fields(Fields::NONE);
+    telemetry.sampled(Instant::now(), Instant::now(), &Costs::default());
     telemetry.report.ended.get_or_create(&[("how", "planned")]).inc();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,7 +1,9 @@
 use super::super::btf::Btf;
 use super::super::btf::sample::Blob;
+use waggle_agent_ebpf::Layout;
+
 use super::Offsets;
-use crate::collect::{Reason, Refusal};
+use crate::collect::{Field, Fields, Reason, Refusal};
 
 /// How `mem_cgroup.vmstats` is laid out.
 #[derive(Clone, Copy)]
@@ -16,13 +18,13 @@ enum Stats {
 #[derive(Clone, Copy)]
 struct Shape {
     iterator: bool,
+    flush: &'static str,
     cpu: u32,
     kn: u32,
     kn_id: u32,
     kn_parent: &'static str,
     subsys: u32,
     usage: u32,
-    watermark: u32,
     vmstats: u32,
     stats: Stats,
     swap: Option<u32>,
@@ -32,13 +34,13 @@ struct Shape {
 
 const V5_10: Shape = Shape {
     iterator: false,
+    flush: "cgroup_rstat_flush",
     cpu: 792,
     kn: 248,
     kn_id: 104,
     kn_parent: "parent",
     subsys: 376,
     usage: 208,
-    watermark: 304,
     vmstats: 1152,
     stats: Stats::Array,
     swap: Some(320),
@@ -50,7 +52,6 @@ const V6_1: Shape = Shape {
     cpu: 984,
     subsys: 544,
     usage: 256,
-    watermark: 368,
     vmstats: 1472,
     stats: Stats::Pointer,
     swap: Some(448),
@@ -61,6 +62,7 @@ const V6_12: Shape =
 const V6_18: Shape = Shape {
     cpu: 1008,
     kn_parent: "__parent",
+    flush: "css_rstat_flush",
     vmstats: 1024,
     stats: Stats::PointerToDeclared,
     flags: 76,
@@ -81,7 +83,7 @@ fn kernel(shape: Shape, leave_out: &str) -> Vec<u8> {
     blob.structure(name("kernfs_node"), &[(shape.kn_parent, void, 8), (name("id"), long, shape.kn_id)]);
     let css = blob.structure(
         "cgroup_subsys_state",
-        &[(name("cgroup"), void, 0), (name("parent"), void, 200), (name("flags"), int, shape.flags)],
+        &[("cgroup", void, 0), ("parent", void, 200), (name("flags"), int, shape.flags)],
     );
     let pointers = blob.array(void, 14);
     blob.forward("cgroup");
@@ -96,10 +98,7 @@ fn kernel(shape: Shape, leave_out: &str) -> Vec<u8> {
             (name("bstat"), base, shape.cpu - 16),
         ],
     );
-    let counter = blob.structure(
-        "page_counter",
-        &[("usage", atomic, 0), (name("watermark"), long, shape.watermark - shape.usage)],
-    );
+    let counter = blob.structure("page_counter", &[("usage", atomic, 0)]);
     let slots = blob.array(long, 40);
     let fields = [("local", slots, 320), (name("state"), slots, 0)];
     let stats = match shape.stats {
@@ -130,6 +129,7 @@ fn kernel(shape: Shape, leave_out: &str) -> Vec<u8> {
     if shape.iterator {
         blob.function("bpf_iter_cgroup");
     }
+    blob.function(shape.flush);
     blob.bytes()
 }
 
@@ -137,33 +137,36 @@ fn resolve(blob: &[u8]) -> Result<Offsets, Refusal> {
     Offsets::resolve(&Btf::parse(blob).unwrap())
 }
 
-fn value(offsets: &Offsets, name: &str) -> u32 {
-    offsets.globals().iter().find(|(found, _)| *found == name).unwrap().1
-}
-
 #[test]
 fn each_kernel_resolves_to_its_own_offsets() {
     for (what, shape) in [("6.1", V6_1), ("6.12", V6_12), ("6.18", V6_18), ("7.2", V7_2)] {
         let offsets = resolve(&kernel(shape, "")).unwrap();
-        for (name, expected) in [
-            ("OFF_CGROUP_CPU", shape.cpu),
-            ("OFF_CGROUP_KN", shape.kn),
-            ("OFF_CGROUP_LEVEL", 232),
-            ("OFF_CGROUP_PARENT_CSS", 200),
-            ("OFF_CGROUP_MEMORY_CSS", shape.subsys + 32),
-            ("OFF_CSS_FLAGS", shape.flags),
-            ("OFF_KN_ID", shape.kn_id),
-            ("OFF_MEMCG_USAGE", shape.usage),
-            ("OFF_MEMCG_WATERMARK", shape.watermark),
-            ("OFF_MEMCG_SWAP", shape.swap.unwrap()),
-            ("OFF_MEMCG_VMSTATS", shape.vmstats),
-            ("OFF_VMSTATS_INACTIVE_FILE", 16),
-            ("VMSTATS_IS_POINTER", 1),
-            ("HAS_SWAP", 1),
-        ] {
-            assert_eq!(value(&offsets, name), expected, "{what}: {name}");
-        }
+        let expected = Layout {
+            groups: Fields::ALL.bits(),
+            cgroup_kn: shape.kn,
+            cgroup_level: 232,
+            cgroup_cpu: shape.cpu,
+            cgroup_memory_css: shape.subsys + 32,
+            css_flags: shape.flags,
+            kernfs_node_id: shape.kn_id,
+            mem_cgroup_usage: shape.usage,
+            mem_cgroup_swap: shape.swap.unwrap(),
+            mem_cgroup_vmstats: shape.vmstats,
+            vmstats_is_pointer: 1,
+            vmstats_inactive_file: 16,
+        };
+        assert_eq!((offsets.layout, offsets.missing), (expected, vec![]), "{what}");
     }
+}
+
+/// Reading `cpu.stat` flushes memory as well where it ends in `cgroup_rstat_flush`, and only there.
+#[test]
+fn memory_is_flushed_where_the_cpu_flush_leaves_it_stale() {
+    for (what, shape, flush) in [("6.12", V6_12, false), ("6.18", V6_18, true), ("7.2", V7_2, true)] {
+        assert_eq!(resolve(&kernel(shape, "")).unwrap().flush_memory, flush, "{what}");
+    }
+    let unknown = Shape { flush: "some_other_flush", ..V6_12 };
+    assert!(resolve(&kernel(unknown, "")).unwrap().flush_memory, "a flush too many harms nothing");
 }
 
 #[test]
@@ -174,10 +177,11 @@ fn a_kernel_without_the_iterator_is_refused_before_anything_else() {
 #[test]
 fn inline_statistics_are_told_from_a_pointer() {
     for stats in [Stats::Array, Stats::Embedded] {
-        let offsets = resolve(&kernel(Shape { iterator: true, stats, ..V5_10 }, "")).unwrap();
-        assert_eq!(value(&offsets, "VMSTATS_IS_POINTER"), 0);
-        assert_eq!(value(&offsets, "OFF_MEMCG_VMSTATS"), 1152);
-        assert_eq!(value(&offsets, "OFF_VMSTATS_INACTIVE_FILE"), 16);
+        let layout = resolve(&kernel(Shape { iterator: true, stats, ..V5_10 }, "")).unwrap().layout;
+        assert_eq!(
+            (layout.vmstats_is_pointer, layout.mem_cgroup_vmstats, layout.vmstats_inactive_file),
+            (0, 1152, 16)
+        );
     }
 }
 
@@ -186,23 +190,37 @@ fn every_missing_field_of_the_core_is_named() {
     for (renamed, reported) in [
         ("kn", "cgroup.kn"),
         ("level", "cgroup.level"),
-        ("subsys", "cgroup.subsys"),
-        ("bstat", "cgroup.bstat"),
-        ("sum_exec_runtime", "cgroup.bstat"),
-        ("parent", "cgroup.self.parent"),
-        ("cgroup", "cgroup_subsys_state.cgroup"),
-        ("flags", "cgroup_subsys_state.flags"),
         ("kernfs_node", "kernfs_node"),
         ("id", "kernfs_node.id"),
-        ("mem_cgroup", "mem_cgroup"),
-        ("memory", "mem_cgroup.memory.usage"),
-        ("watermark", "mem_cgroup.memory.watermark"),
-        ("vmstats", "mem_cgroup.vmstats"),
-        ("state", "memcg_vmstats.state"),
-        ("memory_cgrp_id", "memory_cgrp_id"),
     ] {
         let refusal = resolve(&kernel(V6_12, renamed)).unwrap_err();
         assert_eq!(refusal.reason, Reason::FieldMissing(reported), "{renamed}");
+    }
+}
+
+/// Whatever else is missing costs the fields that need it and nothing more.
+#[test]
+fn a_missing_field_costs_that_field_alone() {
+    let memory = [Field::Usage, Field::InactiveFile, Field::Swap];
+    for (renamed, reported, lost) in [
+        ("bstat", "cgroup.bstat", &[Field::Cpu][..]),
+        ("sum_exec_runtime", "cgroup.bstat", &[Field::Cpu]),
+        ("memory", "mem_cgroup.memory.usage", &[Field::Usage]),
+        ("vmstats", "mem_cgroup.vmstats", &[Field::InactiveFile]),
+        ("state", "memcg_vmstats.state", &[Field::InactiveFile]),
+        ("subsys", "cgroup.subsys", &memory),
+        ("flags", "cgroup_subsys_state.flags", &memory),
+        ("mem_cgroup", "mem_cgroup", &memory),
+        ("memory_cgrp_id", "memory_cgrp_id", &memory),
+    ] {
+        let offsets = resolve(&kernel(V6_12, renamed)).unwrap();
+        let found: Vec<_> = offsets.missing.iter().map(|(field, _)| *field).collect();
+        assert_eq!(found, lost, "{renamed}");
+        for (_, refusal) in &offsets.missing {
+            assert_eq!(refusal.reason, Reason::FieldMissing(reported), "{renamed}");
+        }
+        let left = lost.iter().fold(Fields::ALL, |fields, field| fields.without(*field));
+        assert_eq!(offsets.layout.groups, left.bits(), "{renamed}");
     }
 }
 
@@ -214,13 +232,14 @@ fn the_kernels_own_parent_link_may_be_called_anything() {
 #[test]
 fn missing_swap_costs_only_swap() {
     let offsets = resolve(&kernel(Shape { swap: None, ..V6_12 }, "")).unwrap();
-    assert!(!offsets.has_swap());
-    assert_eq!(value(&offsets, "OFF_CGROUP_CPU"), 1080);
+    assert_eq!(offsets.layout.groups, Fields::ALL.without(Field::Swap).bits());
+    assert_eq!(offsets.layout.cgroup_cpu, 1080);
 }
 
 #[test]
 fn an_item_beyond_the_lru_lists_has_no_known_slot() {
-    let refusal = resolve(&kernel(Shape { inactive_file: 5, ..V6_12 }, "")).unwrap_err();
+    let offsets = resolve(&kernel(Shape { inactive_file: 5, ..V6_12 }, "")).unwrap();
+    let [(Field::InactiveFile, refusal)] = &offsets.missing[..] else { panic!("{offsets:?}") };
     assert_eq!(refusal.reason, Reason::FieldMissing("NR_INACTIVE_FILE"));
 }
 

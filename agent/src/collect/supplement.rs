@@ -1,0 +1,117 @@
+//! Single fields from files, for cgroups whose other fields come from the walk.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::cgroup_files::{Budget, CgroupFiles, is_gone};
+use super::fallback::Walked;
+use super::files::Reader;
+use super::{CgroupId, CollectError, Counters, Fields};
+
+/// Reads fields from files, with descriptors that are kept while the same fields are wanted.
+#[derive(Debug)]
+pub(crate) struct Supplement {
+    reader: Reader,
+    page: u64,
+    fields: Fields,
+    files: BTreeMap<CgroupId, CgroupFiles>,
+    budget: Budget,
+    /// Cgroups whose files could not be read for the newest snapshot.
+    unreadable: usize,
+}
+
+impl Supplement {
+    /// Nothing open yet.
+    pub(crate) fn new(page: u64) -> Self {
+        Self {
+            reader: Reader::new(),
+            page,
+            fields: Fields::NONE,
+            files: BTreeMap::new(),
+            budget: Budget::of_process(),
+            unreadable: 0,
+        }
+    }
+
+    /// Cgroups whose files could not be read at the last call of [`Supplement::fill`].
+    pub(crate) const fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    /// The files of one cgroup, opened for this read alone.
+    pub(crate) fn read_once(&mut self, path: &Path) -> Result<Counters, CollectError> {
+        let error = |error| CollectError::read(path.display().to_string(), error);
+        let files = CgroupFiles::open(path.to_owned(), Fields::ALL, &mut Budget(0)).map_err(error)?;
+        files.read(Fields::ALL, &mut self.reader, self.page)
+    }
+
+    /// Replaces `fields` of every pod and container by what the files say.
+    ///
+    /// All counters are hierarchical: where kubepods' own file says 0, every cgroup below has 0, and no other file is read.
+    pub(crate) fn fill(&mut self, walked: &mut Walked, fields: Fields) {
+        self.unreadable = 0;
+        if fields.is_empty() {
+            self.forget();
+            return;
+        }
+        let mut wanted = fields;
+        for field in fields.iter() {
+            let mut tops = walked.cgroups.iter().filter(|cgroup| cgroup.identity.is_none()).peekable();
+            let known = tops.peek().is_some();
+            if known
+                && tops.all(|top| self.read_once(&top.path).is_ok_and(|found| found.get(field) == Some(0)))
+            {
+                wanted = wanted.without(field);
+                for cgroup in &mut walked.cgroups {
+                    if cgroup.counters.get(field).is_some() {
+                        cgroup.counters.replace(Fields::NONE.with(field), &Counters::ZERO);
+                    }
+                }
+            }
+        }
+        if wanted != self.fields {
+            self.forget();
+            self.fields = wanted;
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let present: Vec<CgroupId> = walked.cgroups.iter().map(|cgroup| cgroup.id).collect();
+        let budget = &mut self.budget;
+        self.files.retain(|id, files| {
+            let stays = present.binary_search(id).is_ok();
+            if !stays {
+                budget.0 += files.kept();
+            }
+            stays
+        });
+        for cgroup in walked.cgroups.iter_mut().filter(|cgroup| cgroup.identity.is_some()) {
+            let found = self.read(cgroup.id, &cgroup.path, wanted);
+            if let Err(error) = &found
+                && !matches!(error, CollectError::Read { source, .. } if is_gone(source))
+            {
+                self.unreadable += 1;
+                tracing::debug!(%error, "a field of a cgroup is absent from this snapshot");
+            }
+            cgroup.counters.replace(wanted, &found.unwrap_or_default());
+        }
+    }
+
+    fn read(&mut self, id: CgroupId, path: &Path, fields: Fields) -> Result<Counters, CollectError> {
+        let files = match self.files.entry(id) {
+            std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                let files = CgroupFiles::open(path.to_owned(), fields, &mut self.budget)
+                    .map_err(|error| CollectError::read(path.display().to_string(), error))?;
+                free.insert(files)
+            }
+        };
+        files.read(fields, &mut self.reader, self.page)
+    }
+
+    fn forget(&mut self) {
+        self.fields = Fields::NONE;
+        self.budget.0 += self.files.values().map(CgroupFiles::kept).sum::<usize>();
+        self.files.clear();
+    }
+}
