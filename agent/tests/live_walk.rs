@@ -233,7 +233,9 @@ fn a_tree_that_does_not_fit_is_never_published_and_the_program_says_so() {
 fn cgroups_below_a_container_take_no_slots_in_any_class() {
     let tree = tree();
     let burstable = Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
-    let guaranteed = Tree::container(&tree.guaranteed_pod(2).unwrap(), 2).unwrap();
+    let pod = tree.kubepods().join("kubepods-pod00000002_1c2d_4e5f_8a9b_0c1d2e3f4a5b.slice");
+    fs::create_dir(&pod).unwrap();
+    let guaranteed = Tree::container(&pod, 2).unwrap();
     let mut walk = walk_of(&tree);
     assert_eq!(containers(&taken(&mut walk)).len(), 2);
     let before = walk.records().len();

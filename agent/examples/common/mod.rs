@@ -56,14 +56,6 @@ impl Tree {
         Ok(path)
     }
 
-    /// The same for a pod of the Guaranteed class, directly below kubepods.
-    pub fn guaranteed_pod(&self, pod: u32) -> io::Result<PathBuf> {
-        let path = self.kubepods().join(format!("kubepods-pod{pod:08x}_1c2d_4e5f_8a9b_0c1d2e3f4a5b.slice"));
-        fs::create_dir(&path)?;
-        self.enable(&path);
-        Ok(path)
-    }
-
     /// Makes container number `container` in a pod's directory; its directory.
     pub fn container(pod: &Path, container: u32) -> io::Result<PathBuf> {
         let path = pod.join(format!("cri-containerd-{container:064x}.scope"));

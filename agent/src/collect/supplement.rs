@@ -1,12 +1,13 @@
 //! Single fields from files, for cgroups whose other fields come from the walk.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::cgroup_files::{Budget, CgroupFiles, is_gone};
 use super::fallback::Walked;
 use super::files::Reader;
-use super::{CgroupId, CollectError, Counters, Fields};
+use super::{CgroupId, CollectError, Counters, Field, Fields};
 
 /// Reads fields from files, with descriptors that are kept while the same fields are wanted.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Supplement {
     page: u64,
     fields: Fields,
     files: BTreeMap<CgroupId, CgroupFiles>,
+    /// Those of kubepods.
+    tops: BTreeMap<CgroupId, CgroupFiles>,
     budget: Budget,
     /// Cgroups whose files could not be read for the newest snapshot.
     unreadable: usize,
@@ -28,6 +31,7 @@ impl Supplement {
             page,
             fields: Fields::NONE,
             files: BTreeMap::new(),
+            tops: BTreeMap::new(),
             budget: Budget::of_process(),
             unreadable: 0,
         }
@@ -56,17 +60,10 @@ impl Supplement {
         }
         let mut wanted = fields;
         for field in fields.iter() {
-            let mut tops = walked.cgroups.iter().filter(|cgroup| cgroup.identity.is_none()).peekable();
-            let known = tops.peek().is_some();
-            if known
-                && tops.all(|top| self.read_once(&top.path).is_ok_and(|found| found.get(field) == Some(0)))
-            {
-                wanted = wanted.without(field);
-                for cgroup in &mut walked.cgroups {
-                    if cgroup.counters.get(field).is_some() {
-                        cgroup.counters.replace(Fields::NONE.with(field), &Counters::ZERO);
-                    }
-                }
+            let Some(everywhere) = self.same_everywhere(walked, field) else { continue };
+            wanted = wanted.without(field);
+            for cgroup in &mut walked.cgroups {
+                cgroup.counters.replace(Fields::NONE.with(field), &everywhere);
             }
         }
         if wanted != self.fields {
@@ -97,10 +94,42 @@ impl Supplement {
         }
     }
 
+    /// What every cgroup has of a field, where kubepods' own files decide that: 0, or nothing if they do not exist (a
+    /// controller that kubepods lacks is not there below it either).
+    fn same_everywhere(&mut self, walked: &Walked, field: Field) -> Option<Counters> {
+        let Self { tops, reader, page, .. } = self;
+        let mut everywhere = None;
+        for top in walked.cgroups.iter().filter(|cgroup| cgroup.identity.is_none()) {
+            let files = match tops.entry(top.id) {
+                Entry::Occupied(files) => files.into_mut(),
+                // Few enough not to count against the budget.
+                Entry::Vacant(free) => {
+                    let opened = CgroupFiles::open(top.path.to_path_buf(), Fields::ALL, &mut Budget(4));
+                    free.insert(opened.ok()?)
+                }
+            };
+            let Ok(found) = files.read(Fields::NONE.with(field), reader, *page) else {
+                // Kubepods was replaced: its files are opened again.
+                tops.remove(&top.id);
+                return None;
+            };
+            let value = match found.get(field) {
+                Some(0) => Counters::ZERO,
+                None => Counters::default(),
+                Some(_) => return None,
+            };
+            if everywhere.is_some_and(|before| before != value) {
+                return None;
+            }
+            everywhere = Some(value);
+        }
+        everywhere
+    }
+
     fn read(&mut self, id: CgroupId, path: &Path, fields: Fields) -> Result<Counters, CollectError> {
         let files = match self.files.entry(id) {
-            std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(free) => {
                 let files = CgroupFiles::open(path.to_owned(), fields, &mut self.budget)
                     .map_err(|error| CollectError::read(path.display().to_string(), error))?;
                 free.insert(files)
@@ -113,5 +142,6 @@ impl Supplement {
         self.fields = Fields::NONE;
         self.budget.0 += self.files.values().map(CgroupFiles::kept).sum::<usize>();
         self.files.clear();
+        self.tops.clear();
     }
 }
