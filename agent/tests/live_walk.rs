@@ -104,6 +104,25 @@ fn the_walk_says_what_the_files_say() {
     assert!(snapshot.node.cpu_ns > Some(0));
 }
 
+/// A flush that waits for its lock must not move the instant of what the walk reads after it.
+#[test]
+fn the_instant_is_the_middle_of_the_walk_without_the_flush() {
+    let tree = tree();
+    Tree::container(&tree.pod(1).unwrap(), 1).unwrap();
+    let mut walk = walk_of(&tree);
+    taken(&mut walk);
+    for _ in 0..10 {
+        let before = waggle_agent::collect::clocks().0.0;
+        let instant = taken(&mut walk).boot.0;
+        let after = waggle_agent::collect::clocks().0.0;
+        let costs = walk.costs();
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap();
+        assert!(costs.flush > Duration::ZERO && costs.walk > Duration::ZERO);
+        assert!(instant >= before + nanos(costs.flush), "the flush is over");
+        assert!(instant <= after - nanos(costs.walk) / 2, "half of the walk comes after");
+    }
+}
+
 #[test]
 fn pods_that_come_and_go_are_followed() {
     let tree = tree();

@@ -85,11 +85,17 @@ impl Kubepods {
     fn pods(&self) -> Pods {
         let mut most = Pods::None;
         for (entry, name) in subdirectories(&self.path) {
+            if most == Pods::Populated {
+                break;
+            }
             let path = format!("{}/{name}", self.relative);
             if locate(&path).is_some() {
                 most = most.max(populated(&entry.path()));
             } else if is_class(&name) {
                 for (pod, name) in subdirectories(&entry.path()) {
+                    if most == Pods::Populated {
+                        break;
+                    }
                     if locate(&format!("{path}/{name}")).is_some() {
                         most = most.max(populated(&pod.path()));
                     }
