@@ -203,6 +203,7 @@ impl Sampling {
                     self.collector.refusals().iter().map(|refusal| refusal.reason.to_string()).collect();
                 tracing::warn!(collector = name, refusals = ?reasons, "the collector changed");
                 self.telemetry.collector(name, &reasons);
+                self.publisher.collector(name, reasons);
             }
             due = next(due, Instant::now(), self.interval);
             while let Some(left) = due.checked_duration_since(Instant::now()) {

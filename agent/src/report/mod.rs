@@ -1,4 +1,4 @@
-//! The way from a walk to every aggregator: a local ring of the last minute, and one stream per aggregator address.
+//! From a snapshot to every aggregator: a local ring of the last minute, and one stream per aggregator address.
 //! Owns the agent's side of `waggle.ingest.v1`. Never slows sampling: a stream that lags sends what the ring still has.
 //!
 //! ```text
@@ -14,6 +14,7 @@ mod encode;
 mod metrics;
 mod resolve;
 mod ring;
+mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -37,9 +38,10 @@ pub use connect::{ConnectError, Connector};
 pub use encode::Encoder;
 pub use metrics::Metrics;
 pub use resolve::{Target, TargetError};
-pub use ring::{Frame, Known, LocalRing, Point};
+pub use ring::{ContainerHistory, ContainerSample, Counters, Frame, LocalRing, PodSample};
 
 use crate::collect::{BootTime, RealTime, Snapshot};
+use status::{Collector, Status};
 
 /// Both clocks of the node, read together.
 pub type Clocks = Arc<dyn Fn() -> (BootTime, RealTime) + Send + Sync>;
@@ -49,17 +51,17 @@ pub type Clocks = Arc<dyn Fn() -> (BootTime, RealTime) + Send + Sync>;
 pub struct Config {
     /// Where the aggregators are. All addresses of all names are streamed to.
     pub aggregators: Vec<Target>,
-    /// PEM bundle with the CAs of the aggregators' certificates; read anew for each connection.
+    /// PEM bundle with the CAs of the aggregators' certificates; read again for each connection.
     pub ca_file: PathBuf,
     /// The name that their certificates prove.
     pub server_name: ServerName<'static>,
-    /// The projected service-account token; read anew for each connection.
+    /// The projected service-account token; read again for each connection.
     pub token_file: PathBuf,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// `bpf` or `cgroupfs`.
+    /// `bpf` or `cgroupfs`, until [`Publisher::collector`] replaces it.
     pub collector: String,
-    /// Why a better collector was not taken.
+    /// Why a better collector is not in use.
     pub refusals: Vec<String>,
     /// Bytes per page, the unit of the snapshots' memory.
     pub page_size: u32,
@@ -79,7 +81,7 @@ pub struct Reporter {
     shared: Arc<Shared>,
 }
 
-/// Takes walks. Cheap to clone; usable from any thread.
+/// Takes snapshots. Cheap to clone; usable from any thread.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     shared: Arc<Shared>,
@@ -89,6 +91,7 @@ pub struct Publisher {
 struct Shared {
     config: Config,
     connector: Connector,
+    status: Status,
     ring: Mutex<LocalRing>,
     newest: watch::Sender<BootTime>,
     live: AtomicUsize,
@@ -100,12 +103,22 @@ impl Reporter {
     pub fn new(config: Config, metrics: Metrics) -> Self {
         let connector =
             Connector::new(config.ca_file.clone(), config.token_file.clone(), config.server_name.clone());
+        let status =
+            Status::new(Collector { name: config.collector.clone(), refusals: config.refusals.clone() });
         let (newest, _) = watch::channel(BootTime(0));
-        let (ring, live) = (Mutex::new(LocalRing::default()), AtomicUsize::new(0));
-        Self { shared: Arc::new(Shared { config, connector, ring, newest, live, metrics }) }
+        let shared = Shared {
+            config,
+            connector,
+            status,
+            ring: Mutex::new(LocalRing::default()),
+            newest,
+            live: AtomicUsize::new(0),
+            metrics,
+        };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Where walks go in.
+    /// Where snapshots go in.
     pub fn publisher(&self) -> Publisher {
         Publisher { shared: Arc::clone(&self.shared) }
     }
@@ -120,11 +133,17 @@ impl Reporter {
 }
 
 impl Publisher {
-    /// Takes a walk into the local ring and wakes the streams. A walk that is not newer than the one before is ignored.
+    /// Adds a snapshot to the local ring and wakes the streams. One that is not newer than the one before is ignored.
     pub fn publish(&self, snapshot: &Snapshot) {
         if self.shared.ring.lock().push(snapshot) {
             self.shared.newest.send_replace(snapshot.boot);
         }
+    }
+
+    /// Reports which collector takes the snapshots from now on, and why a better one does not. Each stream sends it with
+    /// its next snapshot, unless it is what the stream sent last. Call it on a change: the texts are compared.
+    pub fn collector(&self, name: &str, refusals: Vec<String>) {
+        self.shared.status.set(Collector { name: name.to_owned(), refusals });
     }
 
     /// Streams that an aggregator has welcomed.

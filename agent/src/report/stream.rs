@@ -1,4 +1,4 @@
-//! One stream to one address, opened again and again: hello, welcome, replay of what the aggregator has missed, live.
+//! One stream to one address, reopened whenever it ends: hello, welcome, replay of what the aggregator missed, live.
 
 use std::{
     collections::HashSet,
@@ -17,12 +17,12 @@ use tonic::{Code, Request, Status, Streaming};
 use waggle_proto::{
     PROTOCOL_VERSION,
     ingest::{
-        AgentMessage, AggregatorMessage, Clock, Hello, Welcome, agent_message, aggregator_message,
+        self, AgentMessage, AggregatorMessage, Clock, Hello, Welcome, agent_message, aggregator_message,
         ingest_client::IngestClient,
     },
 };
 
-use super::{Backoff, ConnectError, Encoder, Ended, Shared};
+use super::{Backoff, ConnectError, Encoder, Ended, Shared, status::Collector};
 use crate::collect::BootTime;
 
 /// Covers a TokenReview and the time that the aggregator gives its inventory.
@@ -97,7 +97,7 @@ pub(super) async fn run(
             backoff.was_live(spread, begun.elapsed(), ended);
         }
         if let Err(error) = &result {
-            // A long outage is said ever more rarely.
+            // A long outage is logged ever more rarely.
             if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
                 tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
             }
@@ -131,7 +131,7 @@ impl Attempt {
         let authorization = self.shared.connector.authorization().await?;
         let channel = self.shared.connector.connect(self.address).await?;
         let (out, messages) = mpsc::channel(1);
-        let (hello, opened) = self.hello();
+        let (hello, sent, opened) = self.hello();
         // The channel has room for this one.
         let _ = out.try_send(hello);
         let mut request = Request::new(ReceiverStream::new(messages));
@@ -153,7 +153,7 @@ impl Attempt {
         );
         self.shared.live.fetch_add(1, Ordering::Relaxed);
         self.shared.metrics.streams.inc();
-        let ended = self.send(answers, out, &welcome, opened).await;
+        let ended = self.send(answers, out, &welcome, sent, opened).await;
         self.shared.metrics.streams.dec();
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
         ended.map_err(|status| self.status(status))
@@ -163,19 +163,21 @@ impl Attempt {
         StreamError::Status { address: self.address, status }
     }
 
-    fn hello(&self) -> (AgentMessage, BootTime) {
+    /// The first message, the status in it, and its instant.
+    fn hello(&self) -> (AgentMessage, Arc<Collector>, BootTime) {
         let config = &self.shared.config;
+        let collector = self.shared.status.get();
         let (boot, real) = (config.clocks)();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             boot_id: config.boot_id.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            collector: config.collector.clone(),
-            refusals: config.refusals.clone(),
+            collector: collector.name.clone(),
+            refusals: collector.refusals.clone(),
             clock: Some(Clock { boot_ns: boot.0, realtime_ns: real.0 }),
             page_size: config.page_size,
         };
-        (AgentMessage { message: Some(agent_message::Message::Hello(hello)) }, boot)
+        (AgentMessage { message: Some(agent_message::Message::Hello(hello)) }, collector, boot)
     }
 
     async fn send(
@@ -183,6 +185,7 @@ impl Attempt {
         mut answers: Streaming<AggregatorMessage>,
         out: mpsc::Sender<AgentMessage>,
         welcome: &Welcome,
+        mut sent: Arc<Collector>,
         opened: BootTime,
     ) -> Result<(), Status> {
         let mut newest = self.shared.newest.subscribe();
@@ -210,7 +213,7 @@ impl Attempt {
                         newest = watch::channel(BootTime(0)).1;
                         continue;
                     };
-                    match self.next(&mut encoder, last, opened, pace) {
+                    match self.next(&mut encoder, &mut sent, last, opened, pace) {
                         Some((message, boot)) => {
                             last = boot;
                             self.shared.metrics.snapshots.inc();
@@ -225,19 +228,28 @@ impl Attempt {
         }
     }
 
-    /// The next message, made under the ring's lock: microseconds, and sampling goes on.
+    /// The next message, encoded under the ring's lock: microseconds, and sampling goes on. `sent` is the status that
+    /// this stream sent last.
     fn next(
         &self,
         encoder: &mut Encoder,
+        sent: &mut Arc<Collector>,
         last: BootTime,
         opened: BootTime,
         pace: Duration,
     ) -> Option<(AgentMessage, BootTime)> {
-        let ring = self.shared.ring.lock();
-        let frame = ring.next(last, opened, pace)?;
-        let snapshot = encoder.encode(frame, &ring, frame.boot <= opened);
-        let message = AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) };
-        Some((message, frame.boot))
+        let (mut snapshot, boot) = {
+            let ring = self.shared.ring.lock();
+            let frame = ring.next(last, opened, pace)?;
+            (encoder.encode(frame, &ring, frame.boot <= opened), frame.boot)
+        };
+        let current = self.shared.status.get();
+        if !Arc::ptr_eq(&current, sent) {
+            let Collector { name, refusals } = &*current;
+            snapshot.collector = Some(ingest::Collector { name: name.clone(), refusals: refusals.clone() });
+            *sent = current;
+        }
+        Some((AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) }, boot))
     }
 }
 

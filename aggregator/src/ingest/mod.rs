@@ -16,6 +16,7 @@
 //! [`follow`] must run: it takes what the inventory says into the views and ends streams whose agent is gone.
 
 mod admit;
+mod agents;
 mod decode;
 mod fault;
 mod feed;
@@ -41,7 +42,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 pub use admit::{Admitted, Gate, Listed};
-pub use decode::{Capacity, Decoded, Decoder, Live, Standing};
+pub use agents::Agents;
+pub use decode::{Capacity, Decoded, Decoder, Live, Standing, UnmeasuredPod};
 pub use fault::{Closed, Fault, Refusal};
 pub use follow::follow;
 pub use listen::{TlsError, serve, tls_config};
