@@ -5,6 +5,8 @@
 #[path = "ingest/world.rs"]
 mod world;
 
+#[path = "ingest/addresses.rs"]
+mod addresses;
 #[path = "ingest/admission.rs"]
 mod admission;
 #[path = "ingest/fleet.rs"]

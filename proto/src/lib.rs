@@ -18,3 +18,6 @@ pub mod ingest {
 
 /// The protocol version that this crate speaks ([`ingest::Hello::protocol`]).
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Response header of `Report` that identifies the aggregator's process.
+pub const INSTANCE_HEADER: &str = "waggle-instance";

@@ -1,4 +1,4 @@
-//! From a snapshot to every aggregator: a local ring of the last minute, and one stream per aggregator address.
+//! From a snapshot to every aggregator: a local ring of the last minute, and one stream per aggregator process.
 //! Owns the agent's side of `waggle.ingest.v1`. Never slows sampling: a stream that lags sends what the ring still has.
 //!
 //! ```text
@@ -12,6 +12,8 @@ mod backoff;
 mod connect;
 mod encode;
 mod metrics;
+mod names;
+mod replicas;
 mod resolve;
 mod ring;
 mod status;
@@ -31,7 +33,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use backoff::{Backoff, Ended};
 pub use connect::{ConnectError, Connector};
@@ -41,6 +43,7 @@ pub use resolve::{Target, TargetError};
 pub use ring::{ContainerHistory, ContainerSample, Counters, Frame, LocalRing, PodSample};
 
 use crate::collect::{BootTime, RealTime, Snapshot};
+use replicas::Replicas;
 use status::{Collector, Status};
 
 /// Both clocks of the node, read together.
@@ -49,7 +52,7 @@ pub type Clocks = Arc<dyn Fn() -> (BootTime, RealTime) + Send + Sync>;
 /// What a reporter needs to know.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the aggregators are. All addresses of all names are streamed to.
+    /// Where the aggregators are. Each process behind any address of any name gets one stream.
     pub aggregators: Vec<Target>,
     /// PEM bundle with the CAs of the aggregators' certificates; read again for each connection.
     pub ca_file: PathBuf,
@@ -94,6 +97,9 @@ struct Shared {
     status: Status,
     ring: Mutex<LocalRing>,
     newest: watch::Sender<BootTime>,
+    replicas: Replicas,
+    /// A live stream was lost.
+    lost: Notify,
     live: AtomicUsize,
     metrics: Metrics,
 }
@@ -112,6 +118,8 @@ impl Reporter {
             status,
             ring: Mutex::new(LocalRing::default()),
             newest,
+            replicas: Replicas::default(),
+            lost: Notify::new(),
             live: AtomicUsize::new(0),
             metrics,
         };

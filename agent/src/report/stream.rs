@@ -15,7 +15,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use waggle_proto::{
-    PROTOCOL_VERSION,
+    INSTANCE_HEADER, PROTOCOL_VERSION,
     ingest::{
         self, AgentMessage, AggregatorMessage, Clock, Hello, Welcome, agent_message, aggregator_message,
         ingest_client::IngestClient,
@@ -37,6 +37,15 @@ enum StreamError {
     Status { address: SocketAddr, status: Status },
     #[error("the aggregator at {0} did not welcome the stream in time")]
     NoWelcome(SocketAddr),
+}
+
+/// How an attempt ended that did not fail.
+#[derive(Debug)]
+enum Finished {
+    /// The aggregator closed the stream as planned.
+    Planned,
+    /// Another address already has a stream to that process, which this text identifies.
+    SameReplica(String),
 }
 
 impl StreamError {
@@ -61,7 +70,7 @@ impl StreamError {
 pub(super) async fn run(
     shared: Arc<Shared>,
     address: SocketAddr,
-    wanted: watch::Receiver<HashSet<SocketAddr>>,
+    mut wanted: watch::Receiver<HashSet<SocketAddr>>,
 ) -> SocketAddr {
     let mut backoff = Backoff::default();
     // Streams that were asked to be renewed: they go on until the aggregator ends them. Dropped with this task.
@@ -90,11 +99,25 @@ pub(super) async fn run(
             continue;
         };
         let ended = match &result {
-            Ok(()) => Ended::Planned,
+            Ok(Finished::Planned) => Ended::Planned,
+            Ok(Finished::SameReplica(instance)) => {
+                tracing::info!(%address, instance, "another address has a stream to this aggregator, waiting");
+                tokio::select! {
+                    () = shared.replicas.released(instance) => {}
+                    _ = wanted.wait_for(|wanted| !wanted.contains(&address)) => {}
+                }
+                if wanted.borrow().contains(&address) {
+                    continue;
+                }
+                return address;
+            }
             Err(error) => error.ended(attempt.spread.is_some()),
         };
         if let Some(spread) = attempt.spread {
             backoff.was_live(spread, begun.elapsed(), ended);
+            if ended != Ended::Planned {
+                shared.lost.notify_one();
+            }
         }
         if let Err(error) = &result {
             // A long outage is logged ever more rarely.
@@ -126,26 +149,38 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Ends with `Ok` when the aggregator closed the stream as planned.
-    async fn stream(&mut self) -> Result<(), StreamError> {
+    async fn stream(&mut self) -> Result<Finished, StreamError> {
         let authorization = self.shared.connector.authorization().await?;
         let channel = self.shared.connector.connect(self.address).await?;
         let (out, messages) = mpsc::channel(1);
+        // Its clocks are read before the call, for the aggregator's counterpart is the moment of the call.
         let (hello, sent, opened) = self.hello();
-        // The channel has room for this one.
-        let _ = out.try_send(hello);
         let mut request = Request::new(ReceiverStream::new(messages));
         request.metadata_mut().insert("authorization", authorization);
         let mut client = IngestClient::new(channel);
-        let welcomed = async {
-            let mut answers =
-                client.report(request).await.map_err(|status| self.status(status))?.into_inner();
+        let called = async {
+            let response = client.report(request).await.map_err(|status| self.status(status))?;
+            let instance = response.metadata().get(INSTANCE_HEADER).and_then(|text| text.to_str().ok());
+            // An aggregator of an earlier version does not identify itself.
+            let claim = match instance {
+                None => None,
+                Some(instance) => match self.shared.replicas.claim(instance, self.address) {
+                    None => return Ok(Err(Finished::SameReplica(instance.to_owned()))),
+                    claim => claim,
+                },
+            };
+            let mut answers = response.into_inner();
+            // The channel has room for this one.
+            let _ = out.try_send(hello);
             let welcome = welcome(&mut answers).await.map_err(|status| self.status(status))?;
-            Ok::<_, StreamError>((answers, welcome))
+            Ok::<_, StreamError>(Ok((answers, welcome, claim)))
         };
-        let (answers, welcome) = tokio::time::timeout(WELCOME_TIMEOUT, welcomed)
-            .await
-            .map_err(|_| StreamError::NoWelcome(self.address))??;
+        let (answers, welcome, _claim) = match tokio::time::timeout(WELCOME_TIMEOUT, called).await {
+            Ok(Ok(Ok(live))) => live,
+            Ok(Ok(Err(finished))) => return Ok(finished),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(StreamError::NoWelcome(self.address)),
+        };
         self.spread = Some(millis(welcome.reconnect_spread_ms));
         tracing::info!(
             address = %self.address, newest_boot_ns = welcome.newest_boot_ns, interval_ms = welcome.interval_ms,
@@ -156,7 +191,7 @@ impl Attempt {
         let ended = self.send(answers, out, &welcome, sent, opened).await;
         self.shared.metrics.streams.dec();
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
-        ended.map_err(|status| self.status(status))
+        ended.map(|()| Finished::Planned).map_err(|status| self.status(status))
     }
 
     fn status(&self, status: Status) -> StreamError {

@@ -40,6 +40,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tonic::metadata::{Ascii, MetadataValue};
 
 pub use admit::{Admitted, Gate, Listed};
 pub use agents::Agents;
@@ -81,6 +82,8 @@ pub struct IngestState {
 
 struct Shared {
     config: Config,
+    /// Identifies this process to agents, which may reach it by several addresses.
+    instance: MetadataValue<Ascii>,
     inventory: Inventory,
     views: Views,
     gate: Gate,
@@ -111,7 +114,9 @@ impl IngestState {
         let (pace, _) = watch::channel(config.interval);
         let nodes = RwLock::default();
         let (streams, delivered) = (AtomicUsize::new(0), Mutex::new(None));
-        let shared = Shared { config, inventory, views, gate, metrics, nodes, pace, streams, delivered };
+        let instance = MetadataValue::from(fastrand::u64(..));
+        let shared =
+            Shared { config, instance, inventory, views, gate, metrics, nodes, pace, streams, delivered };
         Self { shared: Arc::new(shared) }
     }
 
