@@ -13,7 +13,7 @@ pub mod bpf;
 pub mod cgroupfs;
 mod choose;
 mod clock;
-mod files;
+pub(crate) mod files;
 mod node;
 pub mod parity;
 mod select;
