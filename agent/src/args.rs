@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use waggle_proto::duration::InvalidDuration;
+pub use waggle_proto::duration::flag as duration;
 
 use crate::collect::{Options, Preference};
 
@@ -77,7 +79,7 @@ pub struct SnapshotArgs {
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
     /// Walk again after this time and print CPU rates too, for example 1s
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub over: Option<Duration>,
 }
 
@@ -112,8 +114,8 @@ pub struct RunArgs {
     /// Where to serve /metrics, /livez and /readyz over plain HTTP; empty: nowhere
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:10255", value_parser = optional_address)]
     pub metrics_bind: OptionalAddress,
-    /// Time between snapshots
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    /// Time between snapshots, from 100ms to 5s
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
 }
 
@@ -134,31 +136,34 @@ impl NodeArgs {
     }
 }
 
-/// The walk holds a lock of the kernel: never faster than ten times a second.
-const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+/// Every walk holds `cgroup_mutex`, which creating and removing any cgroup needs too.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The aggregator computes rates over a window of 15 s by default (`--window`) and needs two snapshots in it. At 5 s the
+/// window has three, so that one lost snapshot costs no rate; `--max-age` (60 s) outlasts ten of them.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 
-fn interval(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        short if short < LEAST_INTERVAL => {
-            Err("at least 100ms: every walk holds a lock of the kernel".to_owned())
-        }
-        enough => Ok(enough),
-    }
+/// Not a time between snapshots that an agent can keep and an aggregator can use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidInterval {
+    /// Not a duration.
+    #[error(transparent)]
+    Duration(#[from] InvalidDuration),
+    /// Below [`SHORTEST_INTERVAL`].
+    #[error("interval {0:?} is too short: expected at least 100ms, every walk holds a lock of the kernel")]
+    TooShort(Duration),
+    /// Above [`LONGEST_INTERVAL`].
+    #[error(
+        "interval {0:?} is too long: expected at most 5s, the aggregator's rates need several snapshots in 15s"
+    )]
+    TooLong(Duration),
 }
 
-/// `500ms`, `15s` or `1m`, more than nothing.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let usage = || format!("{text:?} is no time: write for example 500ms, 15s or 1m");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(usage)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| usage())?;
-    let time = match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        _ => None,
-    };
-    time.filter(|time| !time.is_zero()).ok_or_else(usage)
+fn interval(text: &str) -> Result<Duration, InvalidInterval> {
+    match duration(text)? {
+        short if short < SHORTEST_INTERVAL => Err(InvalidInterval::TooShort(short)),
+        long if long > LONGEST_INTERVAL => Err(InvalidInterval::TooLong(long)),
+        interval => Ok(interval),
+    }
 }
 
 fn optional_address(text: &str) -> Result<OptionalAddress, String> {
@@ -190,16 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_three_units() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("15s"), Ok(Duration::from_secs(15)));
-        assert_eq!(duration("1m"), Ok(Duration::from_mins(1)));
-        for wrong in
-            ["", "5", "s", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"]
-        {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-        assert!(interval("99ms").is_err() && interval("100ms").is_ok());
+    fn intervals_suit_the_kernel_and_the_aggregator() {
+        assert_eq!(interval("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(interval("2.5s"), Ok(Duration::from_millis(2500)));
+        assert_eq!(interval("5s"), Ok(Duration::from_secs(5)));
+        let refused = |text| interval(text).unwrap_err().to_string();
+        assert!(refused("99ms").starts_with("interval 99ms is too short: expected at least 100ms"));
+        assert!(refused("5001ms").starts_with("interval 5.001s is too long: expected at most 5s"));
+        assert!(refused("1h").starts_with("interval 3600s is too long"), "the grammar has hours");
+        assert_eq!(refused("5 s"), "invalid duration \"5 s\": expected e.g. 500ms, 15s or 1m");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 pub mod args;
 pub mod check;
 pub mod collect;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identify;
 pub mod privilege;
 pub mod report;

@@ -92,6 +92,7 @@ impl Sampling {
         let reasons: Vec<String> = refusals.iter().map(|refusal| refusal.reason.to_string()).collect();
         tracing::info!(collector = name, refusals = ?reasons, "collecting");
         self.telemetry.collector(name, refusals);
+        self.publisher.collector(name, reasons);
         self.status = (name, refusals.to_vec());
     }
 

@@ -4,8 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Parser, ValueEnum};
+use waggle_proto::duration::flag as duration;
 
-use crate::{api::quantity, tls};
+use crate::tls;
 
 /// Waggle's aggregator: takes the agents' streams and serves metrics.k8s.io.
 #[derive(Debug, Clone, Parser)]
@@ -117,14 +118,6 @@ impl Args {
     }
 }
 
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match quantity::parse_duration(text) {
-        Some(duration) if duration >= Duration::from_millis(1) => Ok(duration),
-        Some(_) => Err("must be at least 1ms".to_owned()),
-        None => Err("must be a duration such as 15s, 500ms or 1m".to_owned()),
-    }
-}
-
 fn service_account(text: &str) -> Result<ServiceAccount, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
@@ -156,8 +149,8 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for (more, says) in [
-            (["--window", "soon"], "must be a duration such as 15s"),
-            (["--max-age", "0"], "must be at least 1ms"),
+            (["--window", "soon"], "invalid duration \"soon\": expected e.g. 500ms, 15s or 1m"),
+            (["--max-age", "0"], "expected at least 1ms"),
             (["--agent-service-account", "agent"], "must be NAMESPACE/NAME"),
             (["--api-bind", "here"], "invalid socket address"),
             (["--log-format", "xml"], "possible values: text, json"),

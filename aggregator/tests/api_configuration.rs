@@ -65,7 +65,7 @@ fn bad_configuration_ends_with_64_before_anything_is_bound() {
         ("--kubeconfig", "missing", "kubeconfig missing"),
         ("--kubeconfig", "text", "kubeconfig text"),
         ("--kubeconfig", "-", "--kubeconfig"),
-        ("--window", "soon", "must be a duration such as 15s, 500ms or 1m"),
+        ("--window", "soon", "invalid duration \"soon\": expected e.g. 500ms, 15s or 1m"),
         ("--window", "2m", "the window must not be longer"),
         ("--interval", "10s", "at least twice as long"),
         ("--agent-service-account", "agent", "must be NAMESPACE/NAME"),

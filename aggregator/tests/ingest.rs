@@ -5,11 +5,17 @@
 #[path = "ingest/world.rs"]
 mod world;
 
+#[path = "ingest/addresses.rs"]
+mod addresses;
 #[path = "ingest/admission.rs"]
 mod admission;
+#[path = "ingest/fleet.rs"]
+mod fleet;
 #[path = "ingest/refusals.rs"]
 mod refusals;
 #[path = "ingest/replay.rs"]
 mod replay;
 #[path = "ingest/streams.rs"]
 mod streams;
+#[path = "ingest/unmeasured.rs"]
+mod unmeasured;

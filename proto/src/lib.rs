@@ -1,8 +1,11 @@
-//! The ingest protocol of Waggle as Rust types: messages, client and server of `waggle.ingest.v1`.
+//! What agent and aggregator have to agree on: the ingest protocol as Rust types (messages, client and server of
+//! `waggle.ingest.v1`), and the grammar of durations on both command lines.
 //!
-//! The meaning, units and order of every field stand in `proto/waggle/ingest/v1/ingest.proto`. No logic lives here.
+//! `proto/waggle/ingest/v1/ingest.proto` documents the meaning, units and order of every field.
 
-/// `waggle.ingest.v1`: what an agent tells an aggregator about its node.
+pub mod duration;
+
+/// `waggle.ingest.v1`: what an agent reports to an aggregator about its node.
 #[allow(
     missing_docs,
     clippy::all,
@@ -15,3 +18,6 @@ pub mod ingest {
 
 /// The protocol version that this crate speaks ([`ingest::Hello::protocol`]).
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Response header of `Report` that identifies the aggregator's process.
+pub const INSTANCE_HEADER: &str = "waggle-instance";

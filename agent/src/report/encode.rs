@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use waggle_proto::ingest::{Clock, Container, NodeTotals, Snapshot};
+use waggle_proto::ingest::{Clock, Container, NodeTotals, PodTotals, Snapshot};
 
-use super::ring::{Frame, LocalRing, Point};
+use super::ring::{ContainerSample, Frame, LocalRing, PodSample};
 use crate::collect::CgroupId;
 
 /// State of one stream.
@@ -20,6 +20,7 @@ pub struct Encoder {
 struct Live {
     handle: u32,
     cgroup: CgroupId,
+    /// The values of the stream's previous message.
     cpu_ns: u64,
     working_set_pages: u32,
     swap_pages: u32,
@@ -31,11 +32,12 @@ impl Encoder {
         let mut message = Snapshot {
             clock: Some(Clock { boot_ns: frame.boot.0, realtime_ns: frame.real.0 }),
             node: node_totals(frame),
+            unmeasured_pods: frame.unmeasured_pods.iter().map(pod_totals).collect(),
             replay,
             ..Snapshot::default()
         };
         self.retire(frame, &mut message);
-        if self.live.len() < frame.points.len() {
+        if self.live.len() < frame.containers.len() {
             self.introduce(frame, ring, &mut message);
         }
         self.columns(frame, &mut message);
@@ -45,7 +47,7 @@ impl Encoder {
     /// A container that is gone, or whose counter went back, loses its handle.
     fn retire(&mut self, frame: &Frame, message: &mut Snapshot) {
         self.live.retain(|live| {
-            let stays = find(frame, live.cgroup).is_some_and(|point| point.cpu_ns >= live.cpu_ns);
+            let stays = find(frame, live.cgroup).is_some_and(|sample| sample.counters.cpu_ns >= live.cpu_ns);
             if !stays {
                 message.retired.push(live.handle);
             }
@@ -55,22 +57,22 @@ impl Encoder {
 
     fn introduce(&mut self, frame: &Frame, ring: &LocalRing, message: &mut Snapshot) {
         let live: HashSet<CgroupId> = self.live.iter().map(|live| live.cgroup).collect();
-        for point in frame.points.iter().filter(|point| !live.contains(&point.cgroup)) {
-            let Some(known) = ring.known(point.cgroup) else { continue };
-            let Some(container) = known.container() else { continue };
+        for sample in frame.containers.iter().filter(|sample| !live.contains(&sample.cgroup)) {
+            let Some(history) = ring.history(sample.cgroup) else { continue };
+            let Some(container) = history.container() else { continue };
             self.highest += 1;
             // An absence after this frame's instant says nothing about its counter.
-            let absent = known.absent.filter(|absent| *absent < frame.boot);
+            let absent = history.absent.filter(|absent| *absent < frame.boot);
             message.introduced.push(Container {
                 handle: self.highest,
-                cgroup_id: point.cgroup.0,
-                pod_uid: known.pod().as_str().to_owned(),
+                cgroup_id: sample.cgroup.0,
+                pod_uid: history.pod().as_str().to_owned(),
                 container_id: Bytes::copy_from_slice(container.as_bytes()),
                 absent_boot_ns: absent.map_or(0, |absent| absent.0),
             });
             self.live.push(Live {
                 handle: self.highest,
-                cgroup: point.cgroup,
+                cgroup: sample.cgroup,
                 cpu_ns: 0,
                 working_set_pages: 0,
                 swap_pages: 0,
@@ -79,17 +81,17 @@ impl Encoder {
     }
 
     fn columns(&mut self, frame: &Frame, message: &mut Snapshot) {
-        let swap = frame.points.iter().all(|point| point.swap_pages.is_some());
+        let swap = frame.containers.iter().all(|sample| sample.counters.swap_pages.is_some());
         message.cpu_ns.reserve_exact(self.live.len());
         message.working_set_pages.reserve_exact(self.live.len());
         for live in &mut self.live {
-            // Every live container has a point: the others were retired.
-            let Some(point) = find(frame, live.cgroup) else { continue };
-            message.cpu_ns.push(point.cpu_ns - live.cpu_ns);
-            message.working_set_pages.push(difference(live.working_set_pages, point.working_set_pages));
-            live.cpu_ns = point.cpu_ns;
-            live.working_set_pages = point.working_set_pages;
-            if let (true, Some(pages)) = (swap, point.swap_pages) {
+            // Every live container has a sample: the others were retired.
+            let Some(counters) = find(frame, live.cgroup).map(|sample| sample.counters) else { continue };
+            message.cpu_ns.push(counters.cpu_ns - live.cpu_ns);
+            message.working_set_pages.push(difference(live.working_set_pages, counters.working_set_pages));
+            live.cpu_ns = counters.cpu_ns;
+            live.working_set_pages = counters.working_set_pages;
+            if let (true, Some(pages)) = (swap, counters.swap_pages) {
                 message.swap_pages.push(difference(live.swap_pages, pages));
                 live.swap_pages = pages;
             }
@@ -106,9 +108,19 @@ fn node_totals(frame: &Frame) -> Option<NodeTotals> {
     })
 }
 
-fn find(frame: &Frame, cgroup: CgroupId) -> Option<&Point> {
-    let at = frame.points.binary_search_by_key(&cgroup, |point| point.cgroup).ok()?;
-    frame.points.get(at)
+fn pod_totals(pod: &PodSample) -> PodTotals {
+    PodTotals {
+        pod_uid: pod.identity.pod.as_str().to_owned(),
+        cgroup_id: pod.cgroup.0,
+        cpu_ns: pod.counters.cpu_ns,
+        working_set_pages: pod.counters.working_set_pages,
+        swap_pages: pod.counters.swap_pages,
+    }
+}
+
+fn find(frame: &Frame, cgroup: CgroupId) -> Option<&ContainerSample> {
+    let at = frame.containers.binary_search_by_key(&cgroup, |sample| sample.cgroup).ok()?;
+    frame.containers.get(at)
 }
 
 fn difference(before: u32, after: u32) -> i64 {

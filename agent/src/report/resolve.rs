@@ -1,21 +1,26 @@
-//! From names to addresses, again and again, and one task per address. An address that is gone from the names keeps its
-//! stream for as long as that lives.
+//! From names to addresses, repeatedly, and one task per address. An address that is gone from the names keeps its
+//! stream for as long as that is open.
 
-use std::{collections::HashSet, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, str::FromStr, sync::Arc, sync::atomic::Ordering};
 
-use hickory_resolver::TokioResolver;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
 
-use super::{Shared, stream};
-
-const EVERY: Duration = Duration::from_secs(5);
+use super::{
+    Shared,
+    names::{Names, SHORTEST},
+    stream,
+};
 
 /// A literal address or a name, with a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Streamed to as it is.
     Address(SocketAddr),
-    /// Resolved again and again.
+    /// Resolved repeatedly.
     Name {
         /// A DNS name.
         host: String,
@@ -53,78 +58,43 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     let (wanted, _) = watch::channel(HashSet::new());
     let mut tasks = JoinSet::new();
     let mut running = HashSet::new();
-    let mut names = Names::default();
+    let mut names = Names::new(&shared.config.aggregators);
     loop {
-        let mut addresses = HashSet::new();
-        for target in &shared.config.aggregators {
-            match target {
-                Target::Address(address) => {
-                    addresses.insert(*address);
-                }
-                Target::Name { host, port } => addresses.extend(names.resolve(host, *port).await),
-            }
-        }
+        names.look_up(Instant::now(), || shared.live.load(Ordering::Relaxed) > 0).await;
+        let addresses = names.addresses();
         wanted.send_replace(addresses.clone());
         for address in addresses {
             if running.insert(address) {
                 tasks.spawn(stream::run(Arc::clone(shared), address, wanted.subscribe()));
             }
         }
-        let next = tokio::time::Instant::now() + EVERY;
-        while let Ok(Some(ended)) = tokio::time::timeout_at(next, tasks.join_next()).await {
-            match ended {
-                Ok(address) => running.remove(&address),
-                Err(error) => {
-                    tracing::error!(%error, "a stream's task failed");
-                    running.clear();
-                    tasks.abort_all();
-                    break;
-                }
-            };
-        }
-        tokio::time::sleep_until(next).await;
-    }
-}
-
-/// The last good answer for each name, for the time that the name servers give none.
-#[derive(Default)]
-struct Names {
-    resolver: Option<TokioResolver>,
-    last: std::collections::HashMap<(String, u16), HashSet<SocketAddr>>,
-}
-
-impl Names {
-    async fn resolve(&mut self, host: &str, port: u16) -> HashSet<SocketAddr> {
-        let key = (host.to_owned(), port);
-        match self.look_up(host).await {
-            Ok(addresses) => {
-                let addresses: HashSet<_> =
-                    addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-                self.last.insert(key, addresses.clone());
-                addresses
-            }
-            Err(error) => {
-                tracing::warn!(host, %error, "cannot resolve the aggregator's name; is the cluster DNS reachable?");
-                self.last.get(&key).cloned().unwrap_or_default()
+        loop {
+            let due = names.due();
+            tokio::select! {
+                () = wait_until(due) => break,
+                () = shared.lost.notified() => names.hurry(Instant::now(), fastrand::f64()),
+                Some(ended) = tasks.join_next() => match ended {
+                    Ok(address) => {
+                        running.remove(&address);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a stream's task failed");
+                        running.clear();
+                        tasks.shutdown().await;
+                        sleep(SHORTEST).await;
+                        break;
+                    }
+                },
             }
         }
     }
+}
 
-    async fn look_up(
-        &mut self,
-        host: &str,
-    ) -> Result<Vec<std::net::IpAddr>, hickory_resolver::net::NetError> {
-        let resolver = if let Some(resolver) = self.resolver.take() {
-            resolver
-        } else {
-            let mut builder = TokioResolver::builder_tokio()?;
-            // Each look is a look: the names' records change with every aggregator that comes or goes.
-            builder.options_mut().cache_size = 0;
-            builder.build()?
-        };
-        let found = resolver.lookup_ip(host).await.map(|found| found.iter().collect());
-        self.resolver = Some(resolver);
-        found
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        // Literal addresses only.
+        None => std::future::pending().await,
     }
 }
 

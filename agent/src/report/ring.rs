@@ -1,5 +1,5 @@
-//! The agent's own memory of the last minute: what an aggregator that comes back has missed. A fixed number of frames,
-//! compact, by cgroup id; identities are kept once. Older frames are thinned to about two seconds. Pure.
+//! The snapshots of the last minute, for aggregators that missed some of them. A fixed number of compact frames whose
+//! buffers are reused; identities are kept once. Older frames are thinned to about one in two seconds. Pure.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    collect::{BootTime, CgroupId, NodeTotals, RealTime, Snapshot},
+    collect::{BootTime, CgroupId, NodeTotals, RealTime, Sample, Snapshot},
     identify::{ContainerId, Identity, PodUid},
 };
 
@@ -19,25 +19,45 @@ const SPACING: Duration = Duration::from_secs(2);
 /// Frames older than this are not offered.
 const REACH_NS: u64 = 60_000_000_000;
 
-/// One instant.
+/// One snapshot: the containers that are measured, and the pods whose containers are not.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     /// Its instant.
     pub boot: BootTime,
-    /// The same for people.
+    /// The same instant as a timestamp.
     pub real: RealTime,
     /// Totals of the node.
     pub node: NodeTotals,
-    /// The containers, ascending by cgroup id.
-    pub points: Vec<Point>,
+    /// The measured containers, ascending by cgroup id.
+    pub containers: Vec<ContainerSample>,
+    /// Totals of the pods of which a container is not measured or has no cgroup.
+    pub unmeasured_pods: Vec<PodSample>,
 }
 
-/// One container at one instant.
+/// The counters of a measured container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Point {
+pub struct ContainerSample {
+    /// The container's cgroup.
+    pub cgroup: CgroupId,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// The counters of a pod-level cgroup.
+#[derive(Debug, Clone)]
+pub struct PodSample {
+    /// The pod.
+    pub identity: Arc<Identity>,
     /// Its cgroup.
     pub cgroup: CgroupId,
-    /// CPU time since the cgroup was made, ns.
+    /// Everything in the pod, the sandbox's overhead included.
+    pub counters: Counters,
+}
+
+/// What a frame keeps of a measured sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// CPU time since the cgroup was created, ns.
     pub cpu_ns: u64,
     /// Working set, pages.
     pub working_set_pages: u32,
@@ -45,18 +65,34 @@ pub struct Point {
     pub swap_pages: Option<u32>,
 }
 
-/// What is known of a container beside its counters.
+impl Counters {
+    /// Of a sample that is measured.
+    fn of(sample: &Sample, node: &NodeTotals) -> Option<Self> {
+        let (cpu_ns, memory) = sample.measured()?;
+        Some(Self {
+            cpu_ns,
+            working_set_pages: u32::try_from(memory.working_set_pages()).ok()?,
+            // Where there is nothing to swap to, `memory.swap.current` exists all the same and is 0 in every cgroup.
+            swap_pages: memory
+                .swap_pages
+                .filter(|_| node.swap_bytes.is_some())
+                .and_then(|pages| u32::try_from(pages).ok()),
+        })
+    }
+}
+
+/// What introduces a container to an aggregator: whose it is, and since when it can have used CPU time.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct ContainerHistory {
     /// Whose it is.
     pub identity: Arc<Identity>,
-    /// The newest walk without it; `None` when it was there at the first walk.
+    /// The newest snapshot without it; `None` when it was in the first one.
     pub absent: Option<BootTime>,
-    walk: BootTime,
+    newest: BootTime,
     cpu_ns: u64,
 }
 
-impl Known {
+impl ContainerHistory {
     /// The pod.
     pub fn pod(&self) -> &PodUid {
         &self.identity.pod
@@ -68,18 +104,27 @@ impl Known {
     }
 }
 
+/// What the newest snapshot has of a pod's containers.
+#[derive(Debug, Clone, Copy)]
+struct PodContainers {
+    newest: BootTime,
+    all_measured: bool,
+}
+
 /// The frames, oldest first.
 #[derive(Debug, Default)]
 pub struct LocalRing {
     frames: VecDeque<Frame>,
-    known: HashMap<CgroupId, Known>,
-    walk: Option<BootTime>,
+    histories: HashMap<CgroupId, ContainerHistory>,
+    /// Kept from snapshot to snapshot: a steady node allocates nothing.
+    pods: HashMap<PodUid, PodContainers>,
+    newest: Option<BootTime>,
 }
 
 impl LocalRing {
-    /// Takes a walk. Returns false, and keeps nothing, if it is not newer than the one before.
+    /// Adds a snapshot. Returns false, and keeps nothing, if it is not newer than the one before.
     pub fn push(&mut self, snapshot: &Snapshot) -> bool {
-        let previous = self.walk;
+        let previous = self.newest;
         if previous.is_some_and(|previous| snapshot.boot <= previous) {
             return false;
         }
@@ -88,46 +133,66 @@ impl LocalRing {
         frame.real = snapshot.real;
         frame.node = snapshot.node;
         for sample in snapshot.samples.iter().filter(|sample| sample.identity.container.is_some()) {
-            let Some(cpu_ns) = sample.cpu_ns else { continue };
-            let known = self.known.entry(sample.cgroup).or_insert_with(|| Known {
-                identity: Arc::clone(&sample.identity),
-                absent: previous.filter(|_| !sample.late),
-                walk: snapshot.boot,
-                cpu_ns,
-            });
-            if cpu_ns < known.cpu_ns {
-                // Its counter was not zero at that walk any more.
-                known.absent = None;
+            let counters = Counters::of(sample, &snapshot.node);
+            self.note_pod(sample, snapshot.boot, counters.is_some());
+            self.note_history(sample, snapshot.boot, previous);
+            if let Some(counters) = counters {
+                frame.containers.push(ContainerSample { cgroup: sample.cgroup, counters });
             }
-            known.walk = snapshot.boot;
-            known.cpu_ns = cpu_ns;
-            let Some((cpu_ns, memory)) = sample.measured() else { continue };
-            let Ok(working_set_pages) = u32::try_from(memory.working_set_pages()) else { continue };
-            frame.points.push(Point {
-                cgroup: sample.cgroup,
-                cpu_ns,
-                working_set_pages,
-                // The kernel keeps the file where there is nothing to swap to: a column of zeros that says nothing.
-                swap_pages: memory
-                    .swap_pages
-                    .filter(|_| snapshot.node.swap_bytes.is_some())
-                    .and_then(|pages| u32::try_from(pages).ok()),
-            });
+        }
+        for sample in snapshot.samples.iter().filter(|sample| sample.identity.container.is_none()) {
+            let containers = self.pods.get(&sample.identity.pod);
+            if containers.is_some_and(|of_pod| of_pod.newest == snapshot.boot && of_pod.all_measured) {
+                continue;
+            }
+            if let Some(counters) = Counters::of(sample, &snapshot.node) {
+                let identity = Arc::clone(&sample.identity);
+                frame.unmeasured_pods.push(PodSample { identity, cgroup: sample.cgroup, counters });
+            }
         }
         // Streams find a container by its cgroup id.
-        if !frame.points.is_sorted_by_key(|point| point.cgroup) {
-            frame.points.sort_unstable_by_key(|point| point.cgroup);
+        if !frame.containers.is_sorted_by_key(|sample| sample.cgroup) {
+            frame.containers.sort_unstable_by_key(|sample| sample.cgroup);
         }
         self.frames.push_back(frame);
-        self.walk = Some(snapshot.boot);
+        self.newest = Some(snapshot.boot);
+        self.pods.retain(|_, containers| containers.newest == snapshot.boot);
         if let Some(oldest) = self.frames.front().map(|frame| frame.boot) {
-            self.known.retain(|_, known| known.walk >= oldest);
+            self.histories.retain(|_, history| history.newest >= oldest);
         }
         true
     }
 
-    /// An empty frame with the buffer of one that makes room: the newest, where it stands too close to the one before
-    /// it, else the oldest.
+    fn note_pod(&mut self, sample: &Sample, boot: BootTime, measured: bool) {
+        match self.pods.get_mut(&sample.identity.pod) {
+            Some(containers) if containers.newest == boot => containers.all_measured &= measured,
+            Some(containers) => *containers = PodContainers { newest: boot, all_measured: measured },
+            None => {
+                let containers = PodContainers { newest: boot, all_measured: measured };
+                self.pods.insert(sample.identity.pod.clone(), containers);
+            }
+        }
+    }
+
+    fn note_history(&mut self, sample: &Sample, boot: BootTime, previous: Option<BootTime>) {
+        let history = self.histories.entry(sample.cgroup).or_insert_with(|| ContainerHistory {
+            identity: Arc::clone(&sample.identity),
+            absent: previous.filter(|_| !sample.late),
+            newest: boot,
+            cpu_ns: 0,
+        });
+        history.newest = boot;
+        // It exists, whether its counter can be read or not.
+        let Some(cpu_ns) = sample.cpu_ns else { return };
+        if cpu_ns < history.cpu_ns {
+            // The counter began again later than that snapshot, so it need not have been 0 then.
+            history.absent = None;
+        }
+        history.cpu_ns = cpu_ns;
+    }
+
+    /// An empty frame with the buffers of the frame that it replaces: the newest, if that is too close to the one
+    /// before it, else the oldest.
     fn next_frame(&mut self) -> Frame {
         let close =
             match (self.frames.len().checked_sub(2).and_then(|at| self.frames.get(at)), self.frames.back()) {
@@ -144,17 +209,18 @@ impl LocalRing {
             None
         };
         let mut frame = reused.unwrap_or_default();
-        frame.points.clear();
+        frame.containers.clear();
+        frame.unmeasured_pods.clear();
         frame
     }
 
-    /// What is known of a container in one of the frames.
-    pub fn known(&self, cgroup: CgroupId) -> Option<&Known> {
-        self.known.get(&cgroup)
+    /// The history of a container that is in one of the frames.
+    pub fn history(&self, cgroup: CgroupId) -> Option<&ContainerHistory> {
+        self.histories.get(&cgroup)
     }
 
     /// The frame to send after one of instant `last`: the oldest newer one that is either from before the stream was
-    /// `opened`, or at least three quarters of the pace after it (walks jitter; the aggregator allows half).
+    /// `opened`, or at least three quarters of the pace after it (snapshots jitter; the aggregator accepts half).
     pub fn next(&self, last: BootTime, opened: BootTime, pace: Duration) -> Option<&Frame> {
         let newest = self.frames.back()?.boot;
         let pace_ns = u64::try_from(pace.as_nanos()).unwrap_or(u64::MAX) / 4 * 3;

@@ -1,4 +1,4 @@
-//! One stream to one address, opened again and again: hello, welcome, replay of what the aggregator has missed, live.
+//! One stream to one address, reopened whenever it ends: hello, welcome, replay of what the aggregator missed, live.
 
 use std::{
     collections::HashSet,
@@ -15,14 +15,14 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use waggle_proto::{
-    PROTOCOL_VERSION,
+    INSTANCE_HEADER, PROTOCOL_VERSION,
     ingest::{
-        AgentMessage, AggregatorMessage, Clock, Hello, Welcome, agent_message, aggregator_message,
+        self, AgentMessage, AggregatorMessage, Clock, Hello, Welcome, agent_message, aggregator_message,
         ingest_client::IngestClient,
     },
 };
 
-use super::{Backoff, ConnectError, Encoder, Ended, Shared};
+use super::{Backoff, ConnectError, Encoder, Ended, Shared, status::Collector};
 use crate::collect::BootTime;
 
 /// Covers a TokenReview and the time that the aggregator gives its inventory.
@@ -37,6 +37,15 @@ enum StreamError {
     Status { address: SocketAddr, status: Status },
     #[error("the aggregator at {0} did not welcome the stream in time")]
     NoWelcome(SocketAddr),
+}
+
+/// How an attempt ended that did not fail.
+#[derive(Debug)]
+enum Finished {
+    /// The aggregator closed the stream as planned.
+    Planned,
+    /// Another address already has a stream to that process, which this text identifies.
+    SameReplica(String),
 }
 
 impl StreamError {
@@ -61,7 +70,7 @@ impl StreamError {
 pub(super) async fn run(
     shared: Arc<Shared>,
     address: SocketAddr,
-    wanted: watch::Receiver<HashSet<SocketAddr>>,
+    mut wanted: watch::Receiver<HashSet<SocketAddr>>,
 ) -> SocketAddr {
     let mut backoff = Backoff::default();
     // Streams that were asked to be renewed: they go on until the aggregator ends them. Dropped with this task.
@@ -90,14 +99,28 @@ pub(super) async fn run(
             continue;
         };
         let ended = match &result {
-            Ok(()) => Ended::Planned,
+            Ok(Finished::Planned) => Ended::Planned,
+            Ok(Finished::SameReplica(instance)) => {
+                tracing::info!(%address, instance, "another address has a stream to this aggregator, waiting");
+                tokio::select! {
+                    () = shared.replicas.released(instance) => {}
+                    _ = wanted.wait_for(|wanted| !wanted.contains(&address)) => {}
+                }
+                if wanted.borrow().contains(&address) {
+                    continue;
+                }
+                return address;
+            }
             Err(error) => error.ended(attempt.spread.is_some()),
         };
         if let Some(spread) = attempt.spread {
             backoff.was_live(spread, begun.elapsed(), ended);
+            if ended != Ended::Planned {
+                shared.lost.notify_one();
+            }
         }
         if let Err(error) = &result {
-            // A long outage is said ever more rarely.
+            // A long outage is logged ever more rarely.
             if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
                 tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
             }
@@ -126,26 +149,38 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Ends with `Ok` when the aggregator closed the stream as planned.
-    async fn stream(&mut self) -> Result<(), StreamError> {
+    async fn stream(&mut self) -> Result<Finished, StreamError> {
         let authorization = self.shared.connector.authorization().await?;
         let channel = self.shared.connector.connect(self.address).await?;
         let (out, messages) = mpsc::channel(1);
-        let (hello, opened) = self.hello();
-        // The channel has room for this one.
-        let _ = out.try_send(hello);
+        // Its clocks are read before the call, for the aggregator's counterpart is the moment of the call.
+        let (hello, sent, opened) = self.hello();
         let mut request = Request::new(ReceiverStream::new(messages));
         request.metadata_mut().insert("authorization", authorization);
         let mut client = IngestClient::new(channel);
-        let welcomed = async {
-            let mut answers =
-                client.report(request).await.map_err(|status| self.status(status))?.into_inner();
+        let called = async {
+            let response = client.report(request).await.map_err(|status| self.status(status))?;
+            let instance = response.metadata().get(INSTANCE_HEADER).and_then(|text| text.to_str().ok());
+            // An aggregator of an earlier version does not identify itself.
+            let claim = match instance {
+                None => None,
+                Some(instance) => match self.shared.replicas.claim(instance, self.address) {
+                    None => return Ok(Err(Finished::SameReplica(instance.to_owned()))),
+                    claim => claim,
+                },
+            };
+            let mut answers = response.into_inner();
+            // The channel has room for this one.
+            let _ = out.try_send(hello);
             let welcome = welcome(&mut answers).await.map_err(|status| self.status(status))?;
-            Ok::<_, StreamError>((answers, welcome))
+            Ok::<_, StreamError>(Ok((answers, welcome, claim)))
         };
-        let (answers, welcome) = tokio::time::timeout(WELCOME_TIMEOUT, welcomed)
-            .await
-            .map_err(|_| StreamError::NoWelcome(self.address))??;
+        let (answers, welcome, _claim) = match tokio::time::timeout(WELCOME_TIMEOUT, called).await {
+            Ok(Ok(Ok(live))) => live,
+            Ok(Ok(Err(finished))) => return Ok(finished),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(StreamError::NoWelcome(self.address)),
+        };
         self.spread = Some(millis(welcome.reconnect_spread_ms));
         tracing::info!(
             address = %self.address, newest_boot_ns = welcome.newest_boot_ns, interval_ms = welcome.interval_ms,
@@ -153,29 +188,31 @@ impl Attempt {
         );
         self.shared.live.fetch_add(1, Ordering::Relaxed);
         self.shared.metrics.streams.inc();
-        let ended = self.send(answers, out, &welcome, opened).await;
+        let ended = self.send(answers, out, &welcome, sent, opened).await;
         self.shared.metrics.streams.dec();
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
-        ended.map_err(|status| self.status(status))
+        ended.map(|()| Finished::Planned).map_err(|status| self.status(status))
     }
 
     fn status(&self, status: Status) -> StreamError {
         StreamError::Status { address: self.address, status }
     }
 
-    fn hello(&self) -> (AgentMessage, BootTime) {
+    /// The first message, the status in it, and its instant.
+    fn hello(&self) -> (AgentMessage, Arc<Collector>, BootTime) {
         let config = &self.shared.config;
+        let collector = self.shared.status.get();
         let (boot, real) = (config.clocks)();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             boot_id: config.boot_id.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            collector: config.collector.clone(),
-            refusals: config.refusals.clone(),
+            collector: collector.name.clone(),
+            refusals: collector.refusals.clone(),
             clock: Some(Clock { boot_ns: boot.0, realtime_ns: real.0 }),
             page_size: config.page_size,
         };
-        (AgentMessage { message: Some(agent_message::Message::Hello(hello)) }, boot)
+        (AgentMessage { message: Some(agent_message::Message::Hello(hello)) }, collector, boot)
     }
 
     async fn send(
@@ -183,6 +220,7 @@ impl Attempt {
         mut answers: Streaming<AggregatorMessage>,
         out: mpsc::Sender<AgentMessage>,
         welcome: &Welcome,
+        mut sent: Arc<Collector>,
         opened: BootTime,
     ) -> Result<(), Status> {
         let mut newest = self.shared.newest.subscribe();
@@ -210,7 +248,7 @@ impl Attempt {
                         newest = watch::channel(BootTime(0)).1;
                         continue;
                     };
-                    match self.next(&mut encoder, last, opened, pace) {
+                    match self.next(&mut encoder, &mut sent, last, opened, pace) {
                         Some((message, boot)) => {
                             last = boot;
                             self.shared.metrics.snapshots.inc();
@@ -225,19 +263,28 @@ impl Attempt {
         }
     }
 
-    /// The next message, made under the ring's lock: microseconds, and sampling goes on.
+    /// The next message, encoded under the ring's lock: microseconds, and sampling goes on. `sent` is the status that
+    /// this stream sent last.
     fn next(
         &self,
         encoder: &mut Encoder,
+        sent: &mut Arc<Collector>,
         last: BootTime,
         opened: BootTime,
         pace: Duration,
     ) -> Option<(AgentMessage, BootTime)> {
-        let ring = self.shared.ring.lock();
-        let frame = ring.next(last, opened, pace)?;
-        let snapshot = encoder.encode(frame, &ring, frame.boot <= opened);
-        let message = AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) };
-        Some((message, frame.boot))
+        let (mut snapshot, boot) = {
+            let ring = self.shared.ring.lock();
+            let frame = ring.next(last, opened, pace)?;
+            (encoder.encode(frame, &ring, frame.boot <= opened), frame.boot)
+        };
+        let current = self.shared.status.get();
+        if !Arc::ptr_eq(&current, sent) {
+            let Collector { name, refusals } = &*current;
+            snapshot.collector = Some(ingest::Collector { name: name.clone(), refusals: refusals.clone() });
+            *sent = current;
+        }
+        Some((AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) }, boot))
     }
 }
 

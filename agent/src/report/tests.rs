@@ -22,7 +22,7 @@ fn sample(cgroup: u64, cpu_ns: u64) -> Sample {
     }
 }
 
-fn walk(ring: &mut LocalRing, second: u64, samples: Vec<Sample>) {
+fn push(ring: &mut LocalRing, second: u64, samples: Vec<Sample>) {
     let boot = BootTime(second * SECOND);
     assert!(ring.push(&Snapshot { boot, real: RealTime(boot.0), samples, ..Snapshot::default() }));
 }
@@ -37,22 +37,35 @@ fn newest(ring: &LocalRing) -> super::Frame {
 }
 
 #[test]
-fn a_container_knows_the_newest_walk_without_it() {
+fn a_container_has_the_newest_snapshot_without_it() {
     let mut ring = LocalRing::default();
-    walk(&mut ring, 1, vec![sample(1, 5)]);
-    walk(&mut ring, 2, vec![sample(1, 5)]);
-    walk(&mut ring, 3, vec![sample(1, 5), sample(2, 7)]);
-    assert_eq!(ring.known(CgroupId(1)).unwrap().absent, None, "it was there at the first walk");
-    assert_eq!(ring.known(CgroupId(2)).unwrap().absent, Some(BootTime(2 * SECOND)));
-    walk(&mut ring, 4, vec![sample(1, 5), sample(2, 6)]);
-    assert_eq!(ring.known(CgroupId(2)).unwrap().absent, None, "its counter went back");
+    push(&mut ring, 1, vec![sample(1, 5)]);
+    push(&mut ring, 2, vec![sample(1, 5)]);
+    push(&mut ring, 3, vec![sample(1, 5), sample(2, 7)]);
+    assert_eq!(ring.history(CgroupId(1)).unwrap().absent, None, "it was in the first snapshot");
+    assert_eq!(ring.history(CgroupId(2)).unwrap().absent, Some(BootTime(2 * SECOND)));
+    push(&mut ring, 4, vec![sample(1, 5), sample(2, 6)]);
+    assert_eq!(ring.history(CgroupId(2)).unwrap().absent, None, "its counter went back");
+}
+
+/// A cgroup that was seen before, or may have been, was not absent at the previous snapshot.
+#[test]
+fn a_container_that_was_only_unreadable_was_not_absent() {
+    let unreadable = || Sample { cpu_ns: None, memory: None, ..sample(2, 0) };
+    let mut ring = LocalRing::default();
+    push(&mut ring, 1, vec![]);
+    push(&mut ring, 2, vec![unreadable()]);
+    push(&mut ring, 3, vec![sample(2, 9)]);
+    assert_eq!(ring.history(CgroupId(2)).unwrap().absent, Some(BootTime(SECOND)), "not at the second one");
+    push(&mut ring, 4, vec![sample(2, 9), Sample { late: true, ..sample(3, 9) }]);
+    assert_eq!(ring.history(CgroupId(3)).unwrap().absent, None);
 }
 
 #[test]
 fn the_ring_covers_a_minute_in_fixed_memory() {
     let mut ring = LocalRing::default();
     for second in 1..=200 {
-        walk(&mut ring, second, vec![sample(1, second)]);
+        push(&mut ring, second, vec![sample(1, second)]);
     }
     let mut seen = Vec::new();
     let mut last = BootTime(0);
@@ -68,7 +81,7 @@ fn the_ring_covers_a_minute_in_fixed_memory() {
 fn a_stream_that_lags_gets_frames_at_its_pace() {
     let mut ring = LocalRing::default();
     for second in 1..=20 {
-        walk(&mut ring, second, vec![sample(1, second)]);
+        push(&mut ring, second, vec![sample(1, second)]);
     }
     let opened = BootTime(SECOND);
     let at = |last: u64, pace| {
@@ -84,7 +97,7 @@ fn a_stream_that_lags_gets_frames_at_its_pace() {
 fn handles_come_and_go_and_columns_are_differences() {
     let (mut ring, mut encoder) = (LocalRing::default(), Encoder::default());
     let mut next = |ring: &mut LocalRing, second, samples| {
-        walk(ring, second, samples);
+        push(ring, second, samples);
         encoder.encode(&newest(ring), ring, false)
     };
     let first = next(&mut ring, 1, vec![sample(1, 100), sample(3, 300)]);
@@ -110,9 +123,9 @@ fn a_steady_snapshot_needs_at_most_ten_bytes_per_container() {
         // Half of them nearly idle, the others at a quarter of a core.
         (1..=400).map(|n| sample(n, second * if n % 2 == 0 { SECOND / 4 + n } else { 40_000 + n })).collect()
     };
-    walk(&mut ring, 1, samples(1));
+    push(&mut ring, 1, samples(1));
     encoder.encode(&newest(&ring), &ring, false);
-    walk(&mut ring, 2, samples(2));
+    push(&mut ring, 2, samples(2));
     let steady = encoder.encode(&newest(&ring), &ring, false);
     assert_eq!((steady.cpu_ns.len(), steady.introduced.len()), (400, 0));
     let per_container = steady.encoded_len() as f64 / 400.0;
@@ -149,4 +162,66 @@ fn swap_is_reported_where_the_node_has_swap() {
         (Some(4 << 12), vec![]),
         "not of all"
     );
+}
+
+const OTHER: &str = "fedcba98-7654-3210-fedc-ba9876543210";
+
+fn pod_sample(cgroup: u64, pod: &str, cpu_ns: u64) -> Sample {
+    let identity = Arc::new(Identity { pod: PodUid::from(pod), container: None });
+    Sample { identity, ..sample(cgroup, cpu_ns) }
+}
+
+fn of_pod(pod: &str, sample: Sample) -> Sample {
+    let identity = Identity { pod: PodUid::from(pod), container: sample.identity.container };
+    Sample { identity: Arc::new(identity), ..sample }
+}
+
+/// A container that gVisor runs: the cgroup exists and counts nothing.
+fn unmeasured(sample: Sample) -> Sample {
+    Sample { cpu_ns: Some(0), memory: Some(Memory::default()), ..sample }
+}
+
+#[test]
+fn pods_with_a_container_that_is_not_measured_have_their_totals_beside_the_columns() {
+    const POD: &str = "0123456789abcdef0123456789abcdef";
+    let (mut ring, mut encoder) = (LocalRing::default(), Encoder::default());
+    let mut totals = |second: u64, samples: Vec<Sample>| {
+        push(&mut ring, second, samples);
+        let message = encoder.encode(&newest(&ring), &ring, false);
+        let pods = message.unmeasured_pods.iter().map(|pod| (pod.cgroup_id, pod.cpu_ns)).collect::<Vec<_>>();
+        (message.cpu_ns.len(), pods)
+    };
+    let measured =
+        || vec![sample(1, 5), pod_sample(10, POD, 7), of_pod(OTHER, sample(2, 5)), pod_sample(20, OTHER, 9)];
+    assert_eq!(totals(1, measured()), (2, vec![]));
+    let mut one = measured();
+    one.push(unmeasured(of_pod(OTHER, sample(3, 5))));
+    assert_eq!(totals(2, one), (2, vec![(20, 9)]), "one container of two is not measured");
+    let mut without_memory = measured();
+    without_memory[0].memory = None;
+    assert_eq!(totals(3, without_memory), (1, vec![(10, 7)]), "no memory controller");
+    let kata = vec![sample(1, 5), pod_sample(10, POD, 7), pod_sample(20, OTHER, 9)];
+    assert_eq!(totals(4, kata), (1, vec![(20, 9)]), "no container cgroup");
+    let silent = vec![unmeasured(sample(1, 5)), unmeasured(pod_sample(10, POD, 7))];
+    assert_eq!(totals(5, silent), (0, vec![]), "the pod itself is not measured either");
+    assert_eq!(totals(6, measured()), (2, vec![]), "all are measured again");
+}
+
+#[test]
+fn totals_of_a_pod_are_absolute_and_have_swap_where_the_node_has() {
+    let mut ring = LocalRing::default();
+    let mut pod = pod_sample(20, OTHER, 9);
+    pod.memory = Some(Memory { usage_pages: 1000, inactive_file_pages: 400, swap_pages: Some(3) });
+    let totals = |ring: &LocalRing| {
+        let message = Encoder::default().encode(&newest(ring), ring, false);
+        let [pod] = &message.unmeasured_pods[..] else { panic!("{message:?}") };
+        (pod.pod_uid.clone(), pod.cpu_ns, pod.working_set_pages, pod.swap_pages)
+    };
+    for (second, swap_bytes, swap_pages) in [(1, None, None), (2, Some(1 << 20), Some(3))] {
+        let node = NodeTotals { swap_bytes, ..NodeTotals::default() };
+        let boot = BootTime(second * SECOND);
+        let samples = vec![pod.clone()];
+        assert!(ring.push(&Snapshot { boot, real: RealTime(boot.0), node, samples }));
+        assert_eq!(totals(&ring), (OTHER.to_owned(), 9, 600, swap_pages));
+    }
 }

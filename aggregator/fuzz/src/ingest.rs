@@ -14,14 +14,15 @@ use waggle_aggregator::{
     units::{BootId, BootTime, Bytes, NanoCores},
 };
 use waggle_proto::ingest::{
-    AgentMessage, Clock, Container, Hello, NodeTotals, Snapshot, agent_message::Message,
+    AgentMessage, Clock, Collector, Container, Hello, NodeTotals, PodTotals, Snapshot, agent_message::Message,
 };
 
 use crate::Target;
 
 const SECOND: u64 = 1_000_000_000;
 const BOOT: &str = "5b0c7e0e-0000-4000-8000-000000000001";
-const CAPACITY: Capacity = Capacity { cpu: NanoCores(4 * SECOND), memory: Bytes(1 << 32), containers: 16 };
+const CAPACITY: Capacity =
+    Capacity { cpu: NanoCores(4 * SECOND), memory: Bytes(1 << 32), containers: 16, pods: 3 };
 
 /// Messages, each after its length in two bytes, least significant first. One that cannot be read, or is refused, ends
 /// its stream; what follows comes on a new one.
@@ -117,6 +118,13 @@ fn check(shard: &Shard, decoder: &Decoder, taken: Decoded, ledger: &Ledger) {
             );
         }
     }
+    let pods = decoder.unmeasured_pods();
+    assert!(pods.len() <= CAPACITY.pods, "totals of {} pods", pods.len());
+    for pod in pods {
+        assert!(!stored.contains_key(&pod.cgroup.0), "cgroup {} is a pod's and a container's", pod.cgroup.0);
+        let bytes = u64::from(pod.working_set_pages) * decoder.page_size();
+        assert!(bytes <= CAPACITY.memory.0, "{bytes} bytes in pod {}", pod.uid);
+    }
     if let Some((totals, rate)) = shard.node() {
         assert!(!rate.window.is_zero() && totals.working_set_bytes <= CAPACITY.memory.0, "{totals:?}");
     }
@@ -147,6 +155,23 @@ fn seeds() -> Vec<Vec<u8>> {
             working_set_pages: vec![3; live],
             swap_pages: if second.is_multiple_of(2) { vec![1; live] } else { Vec::new() },
             replay: second < 100,
+            ..Snapshot::default()
+        })
+    };
+    let unmeasured = |second: u64, pods: u64| {
+        let pod = |cgroup_id| PodTotals {
+            pod_uid: "0123456789abcdef0123456789abcdef".into(),
+            cgroup_id,
+            cpu_ns: SECOND,
+            working_set_pages: 7,
+            swap_pages: Some(1),
+        };
+        let collector = Collector { name: "cgroupfs".into(), refusals: vec!["no-btf".into()] };
+        Message::Snapshot(Snapshot {
+            clock: Some(Clock { boot_ns: second * SECOND, realtime_ns: second * SECOND }),
+            collector: Some(collector),
+            unmeasured_pods: (1..=pods).map(pod).collect(),
+            ..Snapshot::default()
         })
     };
     let stream = |messages: &[&Message]| {
@@ -167,5 +192,6 @@ fn seeds() -> Vec<Vec<u8>> {
         stream(&[&hello, &first, &first, &hello, &snapshot(103, vec![container(1)], vec![], 1)]),
         stream(&[&hello, &first, &second, &snapshot(110, vec![], vec![1, 2], 0)]),
         stream(&[&hello, &first, &snapshot(104, (3..16).map(container).collect(), vec![], 15)]),
+        stream(&[&hello, &unmeasured(101, 3), &unmeasured(102, 1), &unmeasured(103, 4)]),
     ]
 }

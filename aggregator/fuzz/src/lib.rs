@@ -1,9 +1,13 @@
-//! What the aggregator reads from strangers, each as a fuzz target: a function that takes any bytes and panics where an
-//! invariant does not hold. Beside them the naive models that say what is right, written from the documentation of
-//! Kubernetes and not from our code; the property tests compare with the same models. Owns no product code.
+//! Fuzz targets for the parsers that handle untrusted input: requests and agents' streams in the aggregator, files of the
+//! kernel and cgroup paths in the agent. A target is a function that takes any bytes and panics if an invariant does not
+//! hold. The naive models that it compares with are written from the documentation of Kubernetes and the kernel, not from
+//! our code; the property tests use the same models. Owns no product code.
 #![forbid(unsafe_code)]
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a target is for")]
 
+mod agent_btf;
+mod agent_paths;
+mod agent_stat_files;
 mod extra_keys;
 mod field_selector;
 mod headers;
@@ -29,13 +33,16 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     label_selector::TARGET,
     field_selector::TARGET,
     path::TARGET,
     headers::TARGET,
     extra_keys::TARGET,
     ingest::TARGET,
+    agent_btf::TARGET,
+    agent_paths::TARGET,
+    agent_stat_files::TARGET,
 ];
 
 /// A target's words in libFuzzer's form.

@@ -159,7 +159,7 @@ proptest! {
     ) {
         let written = text(|out| quantity::duration(out, Duration::from_nanos(nanos)));
         prop_assert_eq!(&written, &duration(nanos));
-        prop_assert_eq!(quantity::parse_duration(&written), Some(Duration::from_nanos(nanos)), "{}", written);
+        prop_assert_eq!(waggle_proto::duration::parse(&written), Some(Duration::from_nanos(nanos)), "{}", written);
     }
 
     #[test]
@@ -172,7 +172,7 @@ proptest! {
     #[test]
     fn no_text_breaks_the_reader_of_durations(text in "[0-9a-zµ.+-]{0,12}", any in any::<String>()) {
         for text in [text, any] {
-            if let Some(read) = quantity::parse_duration(&text) {
+            if let Some(read) = waggle_proto::duration::parse(&text) {
                 prop_assert!(!text.is_empty() && !text.contains('-'), "{:?} is {:?}", text, read);
             }
         }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use waggle_proto::duration;
 
 use super::{
-    quantity,
     quoted::Quoted,
     selector::{FieldSelector, LabelSelector, SelectorError},
     status::{Cause, Failure},
@@ -57,7 +57,7 @@ impl Query {
         let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
         let (negative, magnitude) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let doubly_signed = negative && magnitude.starts_with('+');
-        let asked = quantity::parse_duration(magnitude).filter(|_| !doubly_signed).ok_or_else(|| {
+        let asked = duration::parse(magnitude).filter(|_| !doubly_signed).ok_or_else(|| {
             let (why, whole) = (wrong_duration(magnitude), Quoted(text));
             Failure::bad_request(format!(
                 "invalid timeout specified in the request URL - time: {why} {whole}"

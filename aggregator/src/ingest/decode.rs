@@ -16,6 +16,9 @@ use crate::{
 /// What may be claimed before it can have been given, in time of the whole node: where a machine itself waits for its processors, the
 /// kernel accounts late, and a walk reads its counters some time after its stamp.
 const SLACK: Duration = Duration::from_secs(1);
+/// Pod-level cgroups per pod of a full node: a pod that is being deleted has one until the kubelet has removed it, and
+/// after a change of the cgroup driver stale ones remain.
+const CGROUPS_PER_POD: u32 = 2;
 /// Containers per pod that are believed, on average over a full node.
 const CONTAINERS_PER_POD: u32 = 16;
 /// Pods per node where the Node object does not say.
@@ -30,20 +33,31 @@ pub struct Capacity {
     pub memory: Bytes,
     /// Containers that a message may have.
     pub containers: usize,
+    /// Pod-level cgroups that a message may have totals of.
+    pub pods: usize,
 }
 
 impl Capacity {
-    /// Of a node whose object is not known: only the number of containers is limited.
+    /// Of a node whose object is not known: only the numbers of containers and pods are limited.
     pub fn unknown() -> Self {
-        let containers = usize::try_from(PODS * CONTAINERS_PER_POD).unwrap_or(usize::MAX);
-        Self { cpu: NanoCores(0), memory: Bytes(0), containers }
+        Self { cpu: NanoCores(0), memory: Bytes(0), ..Self::for_pods(PODS) }
     }
 
     /// Of a Node object.
     pub fn of(node: &Node) -> Self {
         let pods = if node.pod_capacity == 0 { PODS } else { node.pod_capacity };
-        let containers = usize::try_from(pods.saturating_mul(CONTAINERS_PER_POD)).unwrap_or(usize::MAX);
-        Self { cpu: node.cpu_capacity, memory: node.memory_capacity, containers }
+        Self { cpu: node.cpu_capacity, memory: node.memory_capacity, ..Self::for_pods(pods) }
+    }
+
+    fn for_pods(pods: u32) -> Self {
+        let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let containers = whole(pods.saturating_mul(CONTAINERS_PER_POD));
+        Self {
+            cpu: NanoCores(0),
+            memory: Bytes(0),
+            containers,
+            pods: whole(pods.saturating_mul(CGROUPS_PER_POD)),
+        }
     }
 
     /// The containers' shares are not read at one instant by every collector: a tenth more is believed of their sum.
@@ -113,6 +127,21 @@ pub struct Live {
     swap_pages: u32,
 }
 
+/// A pod with a container that is not measured: the totals of its pod-level cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmeasuredPod {
+    /// As the cgroup path has it.
+    pub uid: Box<str>,
+    /// The pod-level cgroup.
+    pub cgroup: CgroupId,
+    /// CPU time since the cgroup was created, ns.
+    pub cpu_ns: u64,
+    /// Working set, pages.
+    pub working_set_pages: u32,
+    /// Swap, pages.
+    pub swap_pages: Option<u32>,
+}
+
 /// What a message says besides the live containers' values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
@@ -162,6 +191,7 @@ pub struct Decoder {
     node_cpu: Option<(BootTime, u64)>,
     node_allowance: Allowance,
     live: Vec<Live>,
+    unmeasured_pods: Vec<UnmeasuredPod>,
 }
 
 impl Decoder {
@@ -180,6 +210,7 @@ impl Decoder {
             node_cpu: None,
             node_allowance: Allowance::default(),
             live: Vec::new(),
+            unmeasured_pods: Vec::new(),
         })
     }
 
@@ -196,6 +227,11 @@ impl Decoder {
     /// The live containers, in ascending order of handle.
     pub fn live(&mut self) -> &mut [Live] {
         &mut self.live
+    }
+
+    /// Of the newest message: the pods of which a container is not measured.
+    pub fn unmeasured_pods(&self) -> &[UnmeasuredPod] {
+        &self.unmeasured_pods
     }
 
     /// The values of the newest message, of the containers that are stored.
@@ -227,6 +263,7 @@ impl Decoder {
         }
         self.introduce(&message.introduced, boot)?;
         self.advance(message, known, boot, capacity)?;
+        self.take_unmeasured_pods(&message.unmeasured_pods, boot, capacity)?;
         let node = message.node.as_ref().map(|node| self.node(*node, boot, capacity)).transpose()?;
         self.last = boot;
         let swap = !message.swap_pages.is_empty();
@@ -313,6 +350,42 @@ impl Decoder {
         Ok(())
     }
 
+    fn take_unmeasured_pods(
+        &mut self,
+        pods: &[ingest::PodTotals],
+        boot: BootTime,
+        capacity: &Capacity,
+    ) -> Result<(), Fault> {
+        self.unmeasured_pods.clear();
+        if pods.is_empty() {
+            return Ok(());
+        }
+        if pods.len() > capacity.pods {
+            return Err(Fault::TooManyPods { offered: pods.len(), limit: capacity.pods });
+        }
+        let mut cgroups: HashSet<CgroupId> = self.live.iter().map(|live| live.key.cgroup).collect();
+        for pod in pods {
+            let cgroup = CgroupId(pod.cgroup_id);
+            if !is_pod_uid(&pod.pod_uid) {
+                return Err(Fault::Malformed("a pod UID is not one"));
+            }
+            if !cgroups.insert(cgroup) {
+                return Err(Fault::Malformed("the cgroup of a pod's totals is another pod's or container's"));
+            }
+            // Used since the cgroup was created, at the earliest at boot.
+            Allowance::default().claim(pod.cpu_ns, boot.since(BootTime(0)), capacity)?;
+            capacity.check_memory(u64::from(pod.working_set_pages).saturating_mul(self.page_size))?;
+            self.unmeasured_pods.push(UnmeasuredPod {
+                uid: pod.pod_uid.as_str().into(),
+                cgroup,
+                cpu_ns: pod.cpu_ns,
+                working_set_pages: pod.working_set_pages,
+                swap_pages: pod.swap_pages,
+            });
+        }
+        Ok(())
+    }
+
     fn node(
         &mut self,
         node: ingest::NodeTotals,
@@ -336,7 +409,7 @@ impl Decoder {
 
 fn key(container: &ingest::Container, boot: BootTime) -> Result<Key, Fault> {
     let uid = container.pod_uid.as_str();
-    if !matches!(uid.len(), 32 | 36) || !uid.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-') {
+    if !is_pod_uid(uid) {
         return Err(Fault::Malformed("a pod UID is not one"));
     }
     let id = <[u8; 32]>::try_from(container.container_id.as_ref())
@@ -350,6 +423,10 @@ fn key(container: &ingest::Container, boot: BootTime) -> Result<Key, Fault> {
         container: ContainerId(id),
         absent: (container.absent_boot_ns > 0).then_some(BootTime(container.absent_boot_ns)),
     })
+}
+
+fn is_pod_uid(text: &str) -> bool {
+    matches!(text.len(), 32 | 36) && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-')
 }
 
 fn pages(before: u32, difference: i64) -> Result<u32, Fault> {

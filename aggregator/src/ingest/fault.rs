@@ -22,6 +22,14 @@ pub enum Fault {
         /// What is believed.
         limit: usize,
     },
+    /// Totals of more pods than the node can have.
+    #[error("too-many-pods: a message has totals of {offered}, the node may have {limit}")]
+    TooManyPods {
+        /// What the message has.
+        offered: usize,
+        /// What is believed.
+        limit: usize,
+    },
     /// Not newer than the sample before it.
     #[error("out-of-order: boot time {offered} ns came after {newest} ns")]
     OutOfOrder {
@@ -56,6 +64,7 @@ impl Fault {
             Self::Malformed(_) => "malformed",
             Self::Oversized => "oversized",
             Self::TooManyContainers { .. } => "too-many-containers",
+            Self::TooManyPods { .. } => "too-many-pods",
             Self::OutOfOrder { .. } => "out-of-order",
             Self::ImplausibleCpu { .. } => "implausible-cpu",
             Self::ImplausibleMemory(_) => "implausible-memory",
@@ -67,7 +76,9 @@ impl Fault {
     /// The gRPC status that the agent sees.
     pub fn status(&self) -> Status {
         let code = match self {
-            Self::Oversized | Self::TooManyContainers { .. } => Code::ResourceExhausted,
+            Self::Oversized | Self::TooManyContainers { .. } | Self::TooManyPods { .. } => {
+                Code::ResourceExhausted
+            }
             Self::Protocol(_) => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
         };

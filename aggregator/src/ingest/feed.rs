@@ -15,6 +15,7 @@ use waggle_proto::{
 use super::{
     IngestState, Metrics,
     admit::Admitted,
+    agents::Presence,
     decode::{Decoded, Decoder},
     fault::{Closed, Fault},
     node::NodeState,
@@ -56,6 +57,7 @@ pub(super) struct Feed {
     name: Arc<str>,
     node: Arc<Mutex<NodeState>>,
     generation: u64,
+    presence: Presence,
     decoder: Decoder,
     /// The node's boot clock and this process's when the stream was opened: every sample's age is measured from here.
     anchor: (BootTime, Instant),
@@ -80,14 +82,18 @@ impl Feed {
         let clock = hello.clock.ok_or(Fault::Malformed("the hello has no clock"))?;
         let read = BootTime(clock.boot_ns);
         let mut decoder = Decoder::new(hello.page_size, read)?;
-        let (node, opened) = loop {
+        let (node, opened, presence) = loop {
             let node = state.node(&admitted.node.name);
             let mut locked = node.lock();
             // Forgotten between the look at the table and the lock: the table makes a new one.
             if !locked.is_forgotten() {
                 let opened = locked.open(admitted, &boot, decoder.page_size(), &state.shared.inventory);
+                // Under the lock, so that of two streams the later one is exported.
+                let agents = &state.shared.metrics.agents;
+                let Hello { agent_version, collector, refusals, .. } = hello;
+                let presence = agents.begin(&admitted.node.name, agent_version, collector, refusals);
                 drop(locked);
-                break (node, opened);
+                break (node, opened, presence);
             }
         };
         decoder.start_after(opened.newest);
@@ -96,6 +102,7 @@ impl Feed {
             name: Arc::clone(&admitted.node.name),
             node,
             generation: opened.generation,
+            presence,
             decoder,
             anchor: (read, asked.monotonic),
             epoch: 0,
@@ -121,11 +128,15 @@ impl Feed {
         self.epoch = epoch;
         Metrics::count_many(&shared.metrics.dropped, "foreign-pod", dropped.foreign);
         Metrics::count_many(&shared.metrics.dropped, "unknown-pod", dropped.unknown);
+        if let Some(collector) = &message.collector {
+            self.presence.collector(&collector.name, &collector.refusals);
+        }
         if let Some(reason) = self.surplus(&decoded) {
             Metrics::count_many(&shared.metrics.dropped, reason, message.cpu_ns.len() as u64);
             return Ok(());
         }
         node.apply(moment, decoded, &self.decoder, &shared.views)?;
+        self.presence.unmeasured_pods(node.own_pods(self.decoder.unmeasured_pods()));
         drop(node);
         self.newest = decoded.boot;
         shared.metrics.applied.inc();

@@ -1,10 +1,11 @@
-//! What the agent port counts. No family has a label for nodes: their number is the cluster's.
+//! Metrics of the agent port. Only the families of [`Agents`] have a label for nodes.
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
+use super::agents::Agents;
 use crate::compatibility::MetricsServer;
 
 type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
@@ -30,6 +31,8 @@ pub struct Metrics {
     pub age: Histogram,
     /// TLS handshakes that failed, by reason.
     pub handshakes: ByReason,
+    /// What the agents with a live stream report about themselves.
+    pub agents: Agents,
     /// What metrics-server would count, where that is asked for.
     pub compatibility: Option<MetricsServer>,
 }
@@ -47,6 +50,7 @@ impl Default for Metrics {
             corrected: Counter::default(),
             age: Histogram::new(buckets),
             handshakes: Family::default(),
+            agents: Agents::default(),
             compatibility: None,
         }
     }
@@ -73,6 +77,12 @@ impl Metrics {
         );
         registry.register("sample_age_seconds", "Age of live samples when stored", self.age.clone());
         registry.register("handshakes_failed", "TLS handshakes that failed", self.handshakes.clone());
+        registry.register(
+            "collector_labels_dropped",
+            "Texts of agents about their collector that are not exported",
+            self.agents.dropped(),
+        );
+        registry.register_collector(Box::new(self.agents.clone()));
     }
 
     pub(super) fn count(family: &ByReason, reason: &'static str) {

@@ -16,6 +16,7 @@
 //! [`follow`] must run: it takes what the inventory says into the views and ends streams whose agent is gone.
 
 mod admit;
+mod agents;
 mod decode;
 mod fault;
 mod feed;
@@ -39,9 +40,11 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tonic::metadata::{Ascii, MetadataValue};
 
 pub use admit::{Admitted, Gate, Listed};
-pub use decode::{Capacity, Decoded, Decoder, Live, Standing};
+pub use agents::Agents;
+pub use decode::{Capacity, Decoded, Decoder, Live, Standing, UnmeasuredPod};
 pub use fault::{Closed, Fault, Refusal};
 pub use follow::follow;
 pub use listen::{TlsError, serve, tls_config};
@@ -79,6 +82,8 @@ pub struct IngestState {
 
 struct Shared {
     config: Config,
+    /// Identifies this process to agents, which may reach it by several addresses.
+    instance: MetadataValue<Ascii>,
     inventory: Inventory,
     views: Views,
     gate: Gate,
@@ -109,7 +114,9 @@ impl IngestState {
         let (pace, _) = watch::channel(config.interval);
         let nodes = RwLock::default();
         let (streams, delivered) = (AtomicUsize::new(0), Mutex::new(None));
-        let shared = Shared { config, inventory, views, gate, metrics, nodes, pace, streams, delivered };
+        let instance = MetadataValue::from(fastrand::u64(..));
+        let shared =
+            Shared { config, instance, inventory, views, gate, metrics, nodes, pace, streams, delivered };
         Self { shared: Arc::new(shared) }
     }
 

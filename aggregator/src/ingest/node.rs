@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     admit::Admitted,
-    decode::{Capacity, Decoded, Decoder, Standing},
+    decode::{Capacity, Decoded, Decoder, Standing, UnmeasuredPod},
     fault::{Closed, Fault},
 };
 use crate::{
@@ -181,10 +181,7 @@ impl NodeState {
                 Standing::Held(since) => Some(since),
                 _ => None,
             };
-            let uids = uids.get_or_insert_with(|| {
-                let fixed = self.pods.iter().filter_map(|pod| pod.static_uid.as_deref());
-                self.pods.iter().map(|pod| &*pod.uid).chain(fixed).collect()
-            });
+            let uids = uids.get_or_insert_with(|| self.uids());
             live.standing = if uids.contains(&*live.key.pod) {
                 Standing::Accepted
             } else if inventory.pod_with_uid(&live.key.pod).is_some() {
@@ -200,6 +197,23 @@ impl NodeState {
             dropped.add(live.standing);
         }
         dropped
+    }
+
+    /// How many of these are pods on this node.
+    pub(super) fn own_pods(&self, reported: &[UnmeasuredPod]) -> usize {
+        if reported.is_empty() {
+            return 0;
+        }
+        let uids = self.uids();
+        let own: HashSet<&str> =
+            reported.iter().map(|pod| &*pod.uid).filter(|uid| uids.contains(uid)).collect();
+        own.len()
+    }
+
+    /// The UIDs that cgroup paths on this node have.
+    fn uids(&self) -> HashSet<&str> {
+        let fixed = self.pods.iter().filter_map(|pod| pod.static_uid.as_deref());
+        self.pods.iter().map(|pod| &*pod.uid).chain(fixed).collect()
     }
 
     /// Stores a decoded message.

@@ -9,9 +9,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
-use waggle_proto::ingest::{
-    AgentMessage, AggregatorMessage, Hello, Pace, Renew, Welcome, agent_message, aggregator_message,
-    ingest_server,
+use waggle_proto::{
+    INSTANCE_HEADER,
+    ingest::{
+        AgentMessage, AggregatorMessage, Hello, Pace, Renew, Welcome, agent_message, aggregator_message,
+        ingest_server,
+    },
 };
 
 use super::{
@@ -67,7 +70,10 @@ impl ingest_server::Ingest for Service {
         let messages = request.into_inner();
         let session = Session { state: self.state.clone(), admitted, opened, messages, out };
         tokio::spawn(session.run(self.shutdown.clone()));
-        Ok(Response::new(ReceiverStream::new(answers)))
+        let mut response = Response::new(ReceiverStream::new(answers));
+        // Before the hello: the agent may find that it streams to this process already.
+        response.metadata_mut().insert(INSTANCE_HEADER, shared.instance.clone());
+        Ok(response)
     }
 }
 

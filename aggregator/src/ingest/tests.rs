@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes as Octets;
 use proptest::prelude::*;
-use waggle_proto::ingest::{Clock, Container, NodeTotals, Snapshot};
+use waggle_proto::ingest::{Clock, Collector, Container, NodeTotals, PodTotals, Snapshot};
 
 use super::{Capacity, Decoder, Standing};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 const SECOND: u64 = 1_000_000_000;
 
 fn capacity() -> Capacity {
-    Capacity { cpu: NanoCores(2 * SECOND), memory: Bytes(1 << 30), containers: 64 }
+    Capacity { cpu: NanoCores(2 * SECOND), memory: Bytes(1 << 30), containers: 64, pods: 4 }
 }
 
 fn decoder() -> Decoder {
@@ -43,6 +43,16 @@ fn message(second: u64, introduced: Vec<Container>, cpu_ns: Vec<u64>) -> Snapsho
         cpu_ns,
         working_set_pages: pages,
         ..Snapshot::default()
+    }
+}
+
+fn pod(cgroup_id: u64) -> PodTotals {
+    PodTotals {
+        pod_uid: "0123456789abcdef0123456789abcdef".into(),
+        cgroup_id,
+        cpu_ns: SECOND,
+        working_set_pages: 3,
+        swap_pages: None,
     }
 }
 
@@ -86,6 +96,42 @@ fn messages_against_the_rules_are_refused() {
         change(&|m| (m.replay, m.clock.as_mut().unwrap().boot_ns) = (true, 1001 * SECOND)),
         Some("malformed")
     );
+}
+
+#[test]
+fn totals_of_pods_are_held_to_what_the_node_has() {
+    let after = |pods: Vec<PodTotals>| {
+        let mut decoder = decoder();
+        let message = Snapshot { unmeasured_pods: pods, ..message(10, vec![container(1)], vec![5]) };
+        let outcome = decoder.decode(&message, &capacity()).map_err(|fault| fault.reason());
+        outcome.map(|_| decoder.unmeasured_pods().len())
+    };
+    assert_eq!(after(vec![]), Ok(0));
+    assert_eq!(after((1..=4).map(pod).collect()), Ok(4), "one pod may have several, stale ones among them");
+    assert_eq!(after((1..=5).map(pod).collect()), Err("too-many-pods"));
+    assert_eq!(after(vec![pod(1), pod(1)]), Err("malformed"));
+    assert_eq!(after(vec![pod(101)]), Err("malformed"), "a container's cgroup");
+    for uid in ["", "../../etc/passwd", "0123456789abcdef0123456789abcdeg"] {
+        assert_eq!(after(vec![PodTotals { pod_uid: uid.into(), ..pod(1) }]), Err("malformed"), "{uid}");
+    }
+    let memory = |working_set_pages| after(vec![PodTotals { working_set_pages, ..pod(1) }]);
+    assert_eq!((memory(1 << 18), memory((1 << 18) + 1)), (Ok(1), Err("implausible-memory")));
+    // Two cores for the ten seconds since boot, a tenth and the slack more.
+    let cpu = |cpu_ns| after(vec![PodTotals { cpu_ns, ..pod(1) }]);
+    assert_eq!((cpu(24 * SECOND), cpu(24 * SECOND + 2)), (Ok(1), Err("implausible-cpu")));
+}
+
+#[test]
+fn totals_are_those_of_the_newest_message() {
+    let mut decoder = decoder();
+    let mut next = |second, pods: Vec<PodTotals>| {
+        let message = Snapshot { unmeasured_pods: pods, ..message(second, vec![], vec![]) };
+        decoder.decode(&message, &capacity()).unwrap();
+        decoder.unmeasured_pods().iter().map(|pod| (pod.cgroup.0, pod.cpu_ns)).collect::<Vec<_>>()
+    };
+    assert_eq!(next(10, vec![pod(1), pod(2)]), [(1, SECOND), (2, SECOND)]);
+    assert_eq!(next(11, vec![pod(2)]), [(2, SECOND)]);
+    assert_eq!(next(12, vec![]), []);
 }
 
 #[test]
@@ -159,19 +205,43 @@ fn arbitrary_message() -> impl Strategy<Value = Snapshot> {
     }));
     let cpu = prop_oneof![8 => 0..SECOND, 1 => any::<u64>()];
     let pages = prop_oneof![8 => 0..100i64, 1 => any::<i64>()];
+    let pods = (0..4u64, prop_oneof![4 => 0..SECOND, 1 => any::<u64>()], any::<(u32, Option<u32>)>())
+        .prop_map(|(cgroup, cpu_ns, (working_set_pages, swap_pages))| PodTotals {
+            cpu_ns,
+            working_set_pages,
+            swap_pages,
+            ..pod(cgroup)
+        });
+    let collector = prop::option::of(
+        ("\\PC{0,80}", prop::collection::vec("\\PC{0,80}", 0..4))
+            .prop_map(|(name, refusals)| Collector { name, refusals }),
+    );
     (
-        clock,
-        node,
+        (clock, node, any::<bool>(), collector),
         prop::collection::vec(small(), 0..2),
         prop::collection::vec(introduced, 0..3),
         prop::collection::vec(cpu, 0..4),
         prop::collection::vec(pages.clone(), 0..4),
         prop::collection::vec(pages, 0..3),
-        any::<bool>(),
+        prop::collection::vec(pods, 0..3),
     )
-        .prop_map(|(clock, node, retired, introduced, cpu_ns, working_set_pages, swap_pages, replay)| {
-            Snapshot { clock, node, retired, introduced, cpu_ns, working_set_pages, swap_pages, replay }
-        })
+        .prop_map(
+            |(one, retired, introduced, cpu_ns, working_set_pages, swap_pages, unmeasured_pods)| {
+                let (clock, node, replay, collector) = one;
+                Snapshot {
+                    clock,
+                    node,
+                    retired,
+                    introduced,
+                    cpu_ns,
+                    working_set_pages,
+                    swap_pages,
+                    replay,
+                    collector,
+                    unmeasured_pods,
+                }
+            },
+        )
 }
 
 fn contents(shard: &Shard) -> String {

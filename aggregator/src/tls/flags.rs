@@ -3,11 +3,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use waggle_proto::duration::flag as duration;
+
 use super::{
     ca::{self, Spans, dns_names},
     load::Files,
 };
-use crate::args::duration;
 
 /// Flags about certificates.
 #[derive(Debug, Clone, clap::Args)]

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tonic::Code;
 use waggle_agent::collect;
 use waggle_aggregator::ingest::Review;
-use waggle_proto::ingest::{Clock, Container, Hello, NodeTotals, Snapshot, agent_message::Message};
+use waggle_proto::ingest::{
+    Clock, Container, Hello, NodeTotals, PodTotals, Snapshot, agent_message::Message,
+};
 
 use crate::world::{Agent, Client, INTERVAL, SECOND, World, agent_review, container, pod, uid, until};
 
@@ -28,7 +30,6 @@ fn snapshot() -> Snapshot {
     Snapshot {
         clock: Some(Clock { boot_ns: boot.0, realtime_ns: real.0 }),
         node: Some(NodeTotals { cpu_ns: SECOND, working_set_bytes: 1 << 30, swap_bytes: None }),
-        retired: vec![],
         introduced: vec![Container {
             handle: 1,
             cgroup_id: 77,
@@ -38,9 +39,13 @@ fn snapshot() -> Snapshot {
         }],
         cpu_ns: vec![1000],
         working_set_pages: vec![5],
-        swap_pages: vec![],
-        replay: false,
+        ..Snapshot::default()
     }
+}
+
+/// Totals of the workload's pod on n1.
+fn totals(cgroup_id: u64) -> PodTotals {
+    PodTotals { pod_uid: uid("n1"), cgroup_id, cpu_ns: SECOND, working_set_pages: 9, swap_pages: None }
 }
 
 /// Node n2, live and served, and asserted to go on untouched.
@@ -190,6 +195,31 @@ async fn more_than_a_mebibyte_ends_the_stream() {
 async fn more_containers_than_a_node_has_end_the_stream() {
     let many = |m: &mut Snapshot| m.introduced = vec![Container::default(); 3000];
     broken(many, Code::ResourceExhausted, "too-many-containers").await;
+}
+
+#[tokio::test]
+async fn totals_of_more_pods_than_a_node_has_end_the_stream() {
+    let many = |m: &mut Snapshot| m.unmeasured_pods = (100..400).map(totals).collect();
+    broken(many, Code::ResourceExhausted, "too-many-pods").await;
+}
+
+#[tokio::test]
+async fn totals_of_a_pod_without_a_uid_end_the_stream() {
+    let named = PodTotals { pod_uid: "../../etc/passwd".into(), ..totals(100) };
+    broken(|m| m.unmeasured_pods = vec![named], Code::InvalidArgument, "malformed").await;
+}
+
+#[tokio::test]
+async fn totals_of_a_containers_cgroup_end_the_stream() {
+    broken(|m| m.unmeasured_pods = vec![totals(77)], Code::InvalidArgument, "malformed").await;
+}
+
+#[tokio::test]
+async fn totals_of_more_than_the_node_has_end_the_stream() {
+    let memory = PodTotals { working_set_pages: 3 << 20, ..totals(100) };
+    broken(|m| m.unmeasured_pods = vec![memory], Code::InvalidArgument, "implausible-memory").await;
+    let cpu = PodTotals { cpu_ns: u64::MAX, ..totals(100) };
+    broken(|m| m.unmeasured_pods = vec![cpu], Code::InvalidArgument, "implausible-cpu").await;
 }
 
 #[tokio::test]

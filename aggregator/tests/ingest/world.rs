@@ -207,8 +207,13 @@ impl World {
 
     /// The same with another token.
     pub fn agent_with(&self, node: &str, token: &str, port: SocketAddr) -> Agent {
+        self.agent_to(node, token, &[port])
+    }
+
+    /// The same to several addresses.
+    pub fn agent_to(&self, node: &str, token: &str, addresses: &[SocketAddr]) -> Agent {
         let config = report::Config {
-            aggregators: vec![Target::Address(port)],
+            aggregators: addresses.iter().copied().map(Target::Address).collect(),
             ca_file: self.directory.path().join("ca.crt"),
             server_name: ServerName::try_from(NAME).unwrap(),
             token_file: self.token_file(token),
@@ -221,7 +226,7 @@ impl World {
         let reporter = Reporter::new(config, report::Metrics::default());
         let publisher = reporter.publisher();
         let task = tokio::spawn(reporter.run(std::future::pending()));
-        Agent { node: node.into(), publisher, task, cpu_ns: 0 }
+        Agent { node: node.into(), publisher, task, cpu_ns: 0, beside: Vec::new() }
     }
 
     /// A client that can say anything.
@@ -252,12 +257,17 @@ impl World {
 
     /// The value of the counter `family{reason="…"}`; 0 where there is none.
     pub fn count(&self, family: &str, reason: &str) -> u64 {
+        let line = format!("{family}_total{{reason=\"{reason}\"}} ");
+        self.exported().iter().find_map(|l| l.strip_prefix(&line)).map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// The samples of the agent port's families, without their prefix.
+    pub fn exported(&self) -> Vec<String> {
         let mut registry = Registry::default();
         self.metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let line = format!("waggle_ingest_{family}_total{{reason=\"{reason}\"}} ");
-        text.lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |value| value.parse().unwrap())
+        text.lines().filter_map(|line| line.strip_prefix("waggle_ingest_")).map(str::to_owned).collect()
     }
 }
 
@@ -273,6 +283,8 @@ pub struct Agent {
     pub publisher: Publisher,
     task: JoinHandle<()>,
     cpu_ns: u64,
+    /// Samples beside that of the workload.
+    pub beside: Vec<Sample>,
 }
 
 impl Agent {
@@ -293,7 +305,7 @@ impl Agent {
                 working_set_bytes: Some(1 << 30),
                 swap_bytes: None,
             },
-            samples: vec![sample(1, &uid(&self.node), id(&self.node), self.cpu_ns)],
+            samples: [&[sample(1, &uid(&self.node), id(&self.node), self.cpu_ns)], &*self.beside].concat(),
         };
         self.publisher.publish(&snapshot);
     }

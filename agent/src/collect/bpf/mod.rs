@@ -10,7 +10,7 @@ mod identities;
 mod link;
 mod load;
 mod messages;
-mod offsets;
+pub(crate) mod offsets;
 #[allow(unsafe_code, reason = "the calls that no safe library offers, each with its argument")]
 mod sys;
 mod walk;

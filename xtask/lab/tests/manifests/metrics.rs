@@ -69,8 +69,21 @@ fn the_table_has_every_family() {
     for program in ["agent/src", "aggregator/src"] {
         registered(&repository(program), &mut families);
     }
-    // A collector's own, without a call that registers it.
-    families.insert("metrics_server_storage_points".to_owned(), "Number of metrics points stored".to_owned());
+    // Of collectors, without a call that registers them.
+    for (name, help) in [
+        ("metrics_server_storage_points", "Number of metrics points stored"),
+        ("waggle_ingest_collector", "1 for each node with a live stream, by what its agent runs"),
+        (
+            "waggle_ingest_collector_refusals",
+            "1 for each reason against a better collector on a node with a live stream",
+        ),
+        (
+            "waggle_ingest_unmeasured_pods",
+            "Pods on nodes with a live stream that have a container that is not measured",
+        ),
+    ] {
+        families.insert(name.to_owned(), help.to_owned());
+    }
     assert!(families.len() > 45, "only {} families found", families.len());
     let documented: BTreeMap<String, String> = table()
         .into_iter()

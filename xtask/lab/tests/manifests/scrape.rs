@@ -27,12 +27,14 @@ use waggle_lab::{
 use crate::{admission::behind, metrics::table};
 
 /// Families whose cause these tests do not bring about: their type is known, no sample shows their labels.
-const WITHOUT_SAMPLES: [&str; 13] = [
+const WITHOUT_SAMPLES: [&str; 15] = [
     "metrics_server_kubelet_request_total",
     "waggle_agent_collector_refusals",
     "waggle_api_watches_ended_total",
     "waggle_auth_credentials_refused_total",
     "waggle_ca_errors_total",
+    "waggle_ingest_collector_labels_dropped_total",
+    "waggle_ingest_collector_refusals",
     "waggle_ingest_faults_total",
     "waggle_ingest_handshakes_failed_total",
     "waggle_ingest_samples_dropped_total",
