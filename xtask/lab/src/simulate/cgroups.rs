@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn memory_is_that_of_all_pods_and_of_the_system() {
         let cgroups = tree(Layout::Cgroupfs);
-        assert_eq!(read(&cgroups, 3).node.working_set_bytes, (10 + 64 + 32) << 20 | 300 << 10);
+        assert_eq!(read(&cgroups, 3).node.working_set_bytes, Some((10 + 64 + 32) << 20 | 300 << 10));
     }
 
     #[test]
