@@ -11,13 +11,14 @@ mod lab;
 mod progress;
 mod setup;
 mod steps;
+mod summary;
 mod tally;
 mod test;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
 /// Waggle's workbench.
 #[derive(Debug, Parser)]
@@ -36,6 +37,9 @@ enum Command {
         /// Leave out what needs a virtual machine.
         #[arg(long)]
         quick: bool,
+        /// Only the kernel matrix, the whole of it: every test on every kernel, and 100,000 walks.
+        #[arg(long, conflicts_with = "quick")]
+        kernels: bool,
     },
     /// Boot a node in a virtual machine and show its metrics with kubectl.
     Demo {
@@ -94,7 +98,7 @@ enum Command {
     /// Boot a node in a virtual machine and open a shell on it.
     Vm {
         /// The kernel's release line.
-        #[arg(long, default_value = "6.12", value_parser = setup::kernels::LINES)]
+        #[arg(long, default_value = "6.12", value_parser = PossibleValuesParser::new(setup::kernels::lines()))]
         kernel: String,
         /// How the node names its cgroups.
         #[arg(long, default_value = "systemd", value_parser = ["systemd", "cgroupfs"])]
@@ -128,7 +132,8 @@ fn run(command: Command) -> Result<ExitCode> {
     let root = cache::workspace_root()?;
     match command {
         Command::Setup => setup::all(&root).map(|()| ExitCode::SUCCESS),
-        Command::Test { quick } => test::run(&root, quick),
+        Command::Test { kernels: true, .. } => test::kernels(&root),
+        Command::Test { quick, .. } => test::run(&root, quick),
         Command::Demo { cluster: true, .. } => cluster::on_nodes(&root, &["demo", "--cluster"]),
         Command::Demo { keep, .. } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
         Command::Fuzz { target, seconds, input } => {

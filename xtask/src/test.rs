@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     build, cache, fuzz, lab, progress, setup,
     steps::{Count, Steps},
-    tally,
+    summary, tally,
 };
 
 /// Runs everything, or with `quick` what needs no virtual machine. Goes on after a failure.
@@ -52,10 +52,31 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
         fuzz::steps(root, &mut steps);
     }
 
+    for output in &outputs {
+        print!("\n{}", summary::table(output));
+    }
     let skipped: Vec<&str> = outputs.iter().flat_map(|output| tally::ignored(output)).collect();
     if !skipped.is_empty() {
         println!("\nskipped:\n  {}", skipped.join("\n  "));
     }
+    Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the whole kernel matrix and nothing else.
+pub fn kernels(root: &Path) -> Result<ExitCode> {
+    setup::for_build(root)?;
+    setup::for_lab(root)?;
+    let mut steps = Steps::new(root);
+    println!("==> release build for virtual machines");
+    build::static_release(root)?;
+    let args = ["test", "-p", "waggle-lab", "--test", "kernels", "--", "--include-ignored"];
+    let command = cargo(root, &args).and_then(|mut command| {
+        command.env("WAGGLE_KERNELS_WHOLE", "1");
+        lab::environment(root, &mut command)?;
+        Ok(command)
+    });
+    let output = steps.run("kernel matrix", Count::Tests, command);
+    print!("\n{}", summary::table(&output));
     Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     central::Central,
     cluster::agent_pod,
-    control::{Act, Program, Work},
+    control::{Act, Program, Rights, Work},
     layout::Qos,
     paths::Paths,
     scenario::{self, Container, Pod},
@@ -100,7 +100,7 @@ impl Machine {
             argv: argv.iter().chain(more).map(|&argument| argument.to_owned()).collect(),
             environment: vec![("PATH".to_owned(), "/bin".to_owned())],
             cgroup,
-            confined: false,
+            rights: Rights::Root,
         };
         let (status, output) = node.run(program).await?;
         if status != 0 {

@@ -9,7 +9,7 @@ use waggle_stand_in::Kind;
 
 use crate::{
     central::{AGENT_ACCOUNT, Central, NAMESPACE, last_lines, tail},
-    control::{Act, FromNode, Program, Work},
+    control::{Act, FromNode, Program, Rights, Work},
     layout::{Layout, Qos},
     metrics::Item,
     node::Node,
@@ -57,7 +57,7 @@ impl Cluster {
             kernel: options.kernel.clone(),
             files: agent_files(paths, &central, &agent)?,
             port: Some(central.ingest.port()),
-            shell: false,
+            ..Boot::default()
         };
         let vm = Vm::boot(paths, boot).await?;
         progress(&format!(
@@ -90,6 +90,11 @@ impl Cluster {
 
     /// Starts the agent in its container's cgroup, with no more capabilities than its pod has.
     pub async fn start_agent(&self) -> Result<()> {
+        self.start_agent_with(&[]).await
+    }
+
+    /// The same with further arguments of `waggle-agent run`.
+    pub async fn start_agent_with(&self, arguments: &[&str]) -> Result<()> {
         let container = self.agent.containers.first().context("the agent's pod has no container")?;
         let argv = [
             "/bin/waggle-agent",
@@ -104,10 +109,10 @@ impl Cluster {
             "text",
         ];
         let program = Program {
-            argv: argv.map(str::to_owned).to_vec(),
+            argv: argv.iter().chain(arguments).map(|&argument| argument.to_owned()).collect(),
             environment: Vec::new(),
             cgroup: self.agent.container_cgroup(self.layout, &container.id),
-            confined: true,
+            rights: Rights::Agent,
         };
         self.node().act(Act::Spawn { name: AGENT.to_owned(), program }).await.map(drop)
     }
@@ -220,7 +225,7 @@ pub async fn run(node: &Node, argv: &[&str]) -> Result<(i32, String)> {
     let cgroup = "system.slice/lab.service".to_owned();
     node.act(Act::MakeCgroup { path: cgroup.clone(), limits: Vec::new() }).await?;
     let argv = argv.iter().map(|&arg| arg.to_owned()).collect();
-    node.run(Program { argv, environment: Vec::new(), cgroup, confined: false }).await
+    node.run(Program { argv, environment: Vec::new(), cgroup, rights: Rights::Root }).await
 }
 
 /// The agent's own pod.

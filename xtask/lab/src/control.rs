@@ -33,6 +33,8 @@ pub enum Act {
     },
     /// Removes a cgroup and those below it. They must be empty of processes.
     RemoveCgroup(String),
+    /// Kills every process in a cgroup and below it, then removes the cgroups. One that does not exist is no error.
+    EndCgroup(String),
     /// Starts a workload in a cgroup.
     Start {
         /// Under what name events and [`Act::Signal`] know it.
@@ -58,6 +60,20 @@ pub enum Act {
         /// The signal's number.
         signal: i32,
     },
+    /// Sends a signal to a started process without waiting for its end.
+    Notify {
+        /// The name it was started under.
+        name: String,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Writes a text to an existing file.
+    Write {
+        /// The file.
+        path: String,
+        /// The text.
+        text: String,
+    },
     /// Reads files.
     Read(Vec<String>),
     /// The totals of the root files that the node has recorded since it started, a few each second.
@@ -73,8 +89,41 @@ pub struct Program {
     pub environment: Vec<(String, String)>,
     /// The cgroup that it runs in.
     pub cgroup: String,
-    /// Whether it gets no more capabilities than the agent's pod has: `CAP_BPF` and `CAP_PERFMON`.
-    pub confined: bool,
+    /// What the program may do.
+    pub rights: Rights,
+}
+
+/// What a program may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rights {
+    /// Everything.
+    Root,
+    /// `CAP_BPF` and `CAP_PERFMON` only, as the agent's pod.
+    Agent,
+    /// No capability.
+    NoCapabilities,
+    /// As [`Rights::Agent`], and a seccomp filter fails `bpf(2)` with EPERM.
+    NoBpf,
+}
+
+impl Rights {
+    /// As an argument of `waggle-node-init enter`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Agent => "agent",
+            Self::NoCapabilities => "no-capabilities",
+            Self::NoBpf => "no-bpf",
+        }
+    }
+
+    /// The inverse of [`Rights::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Root, Self::Agent, Self::NoCapabilities, Self::NoBpf]
+            .into_iter()
+            .find(|rights| rights.name() == name)
+    }
 }
 
 /// What a workload does after its first instruction.
@@ -87,9 +136,22 @@ pub enum Work {
     Hold(u64),
     /// Fills the page cache with so many MiB, read once.
     Cache(u64),
+    /// Holds [`CHURN_HELD_MIB`] of anonymous memory, reads a part of the disk into the page cache and drops it again,
+    /// without end.
+    Churn {
+        /// How much it reads, in MiB.
+        mib: u64,
+        /// Where on the disk it begins, in MiB: processes that read the same part share its pages.
+        from_mib: u64,
+        /// How long it waits after each read and after each drop, in ms.
+        pause_ms: u64,
+    },
     /// Sleeps.
     Sleep,
 }
+
+/// The anonymous memory of [`Work::Churn`], in MiB.
+pub const CHURN_HELD_MIB: u64 = 16;
 
 impl Work {
     /// As arguments of `waggle-node-init work`.
@@ -98,6 +160,9 @@ impl Work {
             Self::Burn => vec!["burn".into()],
             Self::Hold(mib) => vec!["hold".into(), mib.to_string()],
             Self::Cache(mib) => vec!["cache".into(), mib.to_string()],
+            Self::Churn { mib, from_mib, pause_ms } => {
+                vec!["churn".into(), mib.to_string(), from_mib.to_string(), pause_ms.to_string()]
+            }
             Self::Sleep => vec!["sleep".into()],
         }
     }
@@ -109,6 +174,11 @@ impl Work {
             [mode] if mode == "sleep" => Some(Self::Sleep),
             [mode, mib] if mode == "hold" => mib.parse().ok().map(Self::Hold),
             [mode, mib] if mode == "cache" => mib.parse().ok().map(Self::Cache),
+            [mode, mib, from, pause] if mode == "churn" => Some(Self::Churn {
+                mib: mib.parse().ok()?,
+                from_mib: from.parse().ok()?,
+                pause_ms: pause.parse().ok()?,
+            }),
             _ => None,
         }
     }

@@ -14,7 +14,10 @@ pub mod helm;
 pub mod image;
 pub mod ingest_bench;
 pub mod layout;
+pub mod layouts;
+
 pub mod life_cycle;
+pub mod matrix;
 pub mod metrics;
 pub mod metrics_server;
 pub mod node;

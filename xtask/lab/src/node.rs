@@ -106,6 +106,10 @@ impl Node {
     /// Asks the node to do something and waits until it is done.
     pub async fn act(&self, act: Act) -> Result<Answer> {
         let limit = if matches!(act, Act::Run(_)) { RUN_LIMIT } else { ANSWER_LIMIT };
+        self.act_within(act, limit).await
+    }
+
+    async fn act_within(&self, act: Act, limit: Duration) -> Result<Answer> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answered, answer) = oneshot::channel();
         {
@@ -128,7 +132,12 @@ impl Node {
 
     /// Runs a program to its end: exit code and output.
     pub async fn run(&self, program: Program) -> Result<(i32, String)> {
-        match self.act(Act::Run(program)).await? {
+        self.run_within(program, RUN_LIMIT).await
+    }
+
+    /// The same with a limit for how long the program may take.
+    pub async fn run_within(&self, program: Program, limit: Duration) -> Result<(i32, String)> {
+        match self.act_within(Act::Run(program), limit).await? {
             Answer::Ended { status, output } => Ok((status, output)),
             other => bail!("an odd answer: {other:?}"),
         }
@@ -141,10 +150,14 @@ impl Node {
 
     /// Reads one file.
     pub async fn read(&self, path: &str) -> Result<String> {
-        match self.act(Act::Read(vec![path.to_owned()])).await? {
-            Answer::Files { texts, .. } => {
-                texts.into_iter().next().flatten().with_context(|| format!("the node has no readable {path}"))
-            }
+        let texts = self.read_all(vec![path.to_owned()]).await?;
+        texts.into_iter().next().flatten().with_context(|| format!("the node has no readable {path}"))
+    }
+
+    /// Reads files one right after the other; `None` for one that cannot be read.
+    pub async fn read_all(&self, paths: Vec<String>) -> Result<Vec<Option<String>>> {
+        match self.act(Act::Read(paths)).await? {
+            Answer::Files { texts, .. } => Ok(texts),
             other => bail!("an odd answer: {other:?}"),
         }
     }

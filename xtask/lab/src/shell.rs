@@ -15,7 +15,7 @@ pub async fn run(paths: &Paths, kernel: String, layout: Layout) -> Result<()> {
     println!("Ctrl-A X ends the machine; its cgroups are below /sys/fs/cgroup/{}", layout.kubepods());
     let agent = std::fs::read(paths.program("waggle-agent"))?;
     let files = vec![("bin/waggle-agent".to_owned(), 0o755, agent)];
-    let boot = Boot { label: "shell".to_owned(), kernel, files, shell: true, port: None };
+    let boot = Boot { label: "shell".to_owned(), kernel, files, shell: true, ..Boot::default() };
     let mut machine = Vm::boot(paths, boot).await?;
     for pod in scenario::first_pods() {
         start_sandbox(&machine.node, layout, &pod).await?;

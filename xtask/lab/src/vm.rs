@@ -23,7 +23,7 @@ use crate::{
     paths::Paths,
 };
 
-const DISK_BYTES: u64 = 64 << 20;
+const DISK_BYTES: u64 = 512 << 20;
 const BOOT_LIMIT: Duration = Duration::from_mins(1);
 /// How long a stock kernel may take with hardware acceleration before it is taken not to work.
 const KVM_LIMIT: Duration = Duration::from_secs(10);
@@ -31,12 +31,18 @@ const KVM_LIMIT: Duration = Duration::from_secs(10);
 pub const GUEST_ADDRESS: &str = "10.0.2.100:8444";
 
 /// What a machine is booted with.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Boot {
     /// A name for its logs.
     pub label: String,
     /// The kernel's release line, such as `6.12`.
     pub kernel: String,
+    /// Virtual processors; 0 stands for one.
+    pub processors: u32,
+    /// Further options on the kernel's command line, such as `lockdown=confidentiality`.
+    pub options: &'static str,
+    /// Loads no modules, so that there is no network: a kernel in lockdown refuses the unsigned modules.
+    pub no_modules: bool,
     /// Files for the image: path without leading slash, permission bits, content.
     pub files: Vec<(String, u32, Vec<u8>)>,
     /// The port of the host's loopback that [`GUEST_ADDRESS`] leads to.
@@ -83,14 +89,15 @@ impl Vm {
             .with_context(|| format!("cannot make {}", disk.display()))?;
         fs::write(&console, "").with_context(|| format!("cannot write {}", console.display()))?;
 
-        let mut command = qemu(&logs.join("qemu.log"), acceleration)?;
+        let mut command = qemu(&logs.join("qemu.log"), acceleration, boot.processors.max(1))?;
         command
             .arg("-kernel")
             .arg(paths.kernels.join(&boot.kernel).join("vmlinuz"))
             .arg("-initrd")
             .arg(&image);
         let shell = if boot.shell { " waggle.shell" } else { "" };
-        let options = format!("console=ttyS0 quiet mitigations=off oops=panic panic=-1 psi=1{shell}");
+        let options =
+            format!("console=ttyS0 quiet mitigations=off oops=panic panic=-1 psi=1{shell} {}", boot.options);
         command.args(["-append", &options]);
         if boot.shell {
             command.args(["-serial", "mon:stdio"]).stdin(Stdio::inherit()).stdout(Stdio::inherit());
@@ -133,13 +140,16 @@ impl Vm {
 
 /// QEMU without any device but those that are added. It dies with the thread that started it, whatever happens to this
 /// process, and is killed when its handle is dropped.
-fn qemu(log: &Path, acceleration: &str) -> Result<Command> {
+fn qemu(log: &Path, acceleration: &str, processors: u32) -> Result<Command> {
     let errors = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let processor = if acceleration == "kvm" { "host" } else { "max" };
+    // QEMU 7.2 with one host thread per virtual processor now and then crashed a guest kernel.
+    let accelerator = if acceleration == "tcg" { "tcg,thread=single" } else { acceleration };
+    let processors = processors.to_string();
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none"])
-        .args(["-accel", acceleration, "-cpu", processor, "-smp", "1", "-m", "1024"])
+        .args(["-accel", accelerator, "-cpu", processor, "-smp", &processors, "-m", "1024"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors)
@@ -171,7 +181,7 @@ fn initial_files(paths: &Paths, boot: &Boot) -> Result<Vec<u8>> {
     archive.file("bin/busybox", 0o755, &read(Path::new("/bin/busybox"))?);
     archive.link("bin/sh", "busybox");
     let kernel = paths.kernels.join(&boot.kernel);
-    let order = read(&kernel.join("modules"))?;
+    let order = if boot.no_modules { Vec::new() } else { read(&kernel.join("modules"))? };
     for module in String::from_utf8_lossy(&order).lines() {
         archive.file(&format!("modules/{module}.ko"), 0o644, &read(&kernel.join(format!("{module}.ko")))?);
     }
@@ -228,7 +238,7 @@ pub(crate) async fn acceleration(kernels: &Path, state: &Path, kernel: &str) -> 
 /// Boots a kernel without any root file system: that it gets as far as to miss it is the proof.
 async fn kvm_boots(kernels: &Path, state: &Path, kernel: &str) -> Result<bool> {
     let console = state.join("kvm-console.log");
-    let mut command = qemu(&state.join("kvm-qemu.log"), "kvm")?;
+    let mut command = qemu(&state.join("kvm-qemu.log"), "kvm", 1)?;
     command.arg("-kernel").arg(kernels.join(kernel).join("vmlinuz"));
     command.args(["-append", "console=ttyS0 panic=-1", "-serial"]).arg(format!("file:{}", console.display()));
     let mut qemu = command.spawn().context("cannot start QEMU: run cargo xtask setup")?;

@@ -3,12 +3,16 @@
 use std::{
     fs::File,
     hint::black_box,
-    io::{self, Read, Write as _},
+    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    num::NonZeroU64,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    fs::{Advice, fadvise},
+    time::{ClockId, clock_gettime},
+};
 
 const PAGE: usize = 4096;
 const CHUNK: usize = 64 * 1024;
@@ -107,6 +111,17 @@ pub fn write_once(file: &mut File, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Reads a part of a file into the page cache and drops it again, without end. Returns only with an error.
+pub fn churn(file: &mut File, from: u64, bytes: u64, pause: Duration) -> io::Result<()> {
+    loop {
+        file.seek(SeekFrom::Start(from))?;
+        read_once(file, bytes)?;
+        thread::sleep(pause);
+        fadvise(&*file, from, NonZeroU64::new(bytes), Advice::DontNeed)?;
+        thread::sleep(pause);
+    }
+}
+
 /// Uses nothing for ever.
 pub fn sleep() -> ! {
     loop {
@@ -116,8 +131,6 @@ pub fn sleep() -> ! {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Seek as _;
-
     use super::*;
 
     #[test]

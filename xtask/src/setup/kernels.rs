@@ -13,8 +13,15 @@ use anyhow::{Context, Result, bail};
 use super::apt::Apt;
 use crate::{cache, progress};
 
-/// The release lines, oldest first.
-pub const LINES: [&str; 3] = ["5.10", "6.1", "6.12"];
+#[path = "../../lab/src/matrix.rs"]
+pub mod matrix;
+
+use self::matrix::{ROWS, Row};
+
+/// The kernel lines, oldest first.
+pub fn lines() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.line)
+}
 
 /// Modules for the network card with their folders, in the order in which they are loaded. The first five are built
 /// into newer kernels.
@@ -51,18 +58,15 @@ pub fn dir() -> Result<PathBuf> {
 /// Unpacks the kernels that are not there yet.
 pub fn ensure(root: &Path) -> Result<()> {
     let dir = dir()?;
-    let missing: Vec<&str> =
-        LINES.into_iter().filter(|line| !dir.join(line).join(last_file(line)).exists()).collect();
-    let mut opened: Option<(&str, Apt)> = None;
-    for line in missing {
-        let suites: &[&str] = if line == "5.10" { &["bullseye"] } else { &["bookworm", "bookworm-security"] };
-        let name = suites.first().copied().unwrap_or_default();
+    let missing = ROWS.iter().filter(|row| !dir.join(row.line).join(last_file(row.line)).exists());
+    let mut opened: Option<(&[&str], Apt)> = None;
+    for row in missing {
         let apt = match opened.take() {
-            Some((open, apt)) if open == name => apt,
-            _ => Apt::of(root, suites)?,
+            Some((suites, apt)) if suites == row.suites => apt,
+            _ => Apt::of(root, row.suites)?,
         };
-        unpack(root, &apt, line, &dir.join(line))?;
-        opened = Some((name, apt));
+        unpack(root, &apt, row, &dir.join(row.line))?;
+        opened = Some((row.suites, apt));
     }
     Ok(())
 }
@@ -72,25 +76,33 @@ fn last_file(line: &str) -> &'static str {
     if line == NODE_LINE { "node-modules" } else { "modules" }
 }
 
-fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
-    let pattern =
-        format!("^linux-image-{}\\.[^-]*(-[0-9]+)?-cloud-amd64-unsigned$", line.replace('.', "\\."));
-    let names = apt.search(&pattern)?;
-    let package = newest(&names)
-        .with_context(|| format!("the mirror has no package {pattern}: no kernel {line} can be had"))?;
-    println!("setup: kernel {line} is missing: unpacking {package} (it is not installed)");
+fn unpack(root: &Path, apt: &Apt, row: &Row, into: &Path) -> Result<()> {
+    let Row { line, package: pattern, .. } = row;
+    let names = apt.search(pattern)?;
+    let packages = newest(&names);
+    let Some(package) = packages.first() else {
+        bail!("the mirror has no package {pattern}: kernel {line} is not available");
+    };
+    println!("setup: kernel {line} is missing: unpacking {} (not installed)", packages.join(" and "));
     let unpacked = into.with_extension("unpacked");
     if unpacked.exists() {
         fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
     }
     fs::create_dir_all(&unpacked).with_context(|| format!("cannot make {}", unpacked.display()))?;
     fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
-    apt.unpack(root, package, &unpacked)?;
-    let release = package.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
-    let image = unpacked.join("boot").join(format!("vmlinuz-{release}"));
-    fs::copy(&image, into.join("vmlinuz"))
-        .with_context(|| format!("{package} has no {}", image.display()))?;
-    let modules = unpacked.join("lib/modules").join(release).join("kernel");
+    for package in &packages {
+        apt.unpack(root, package, &unpacked)?;
+    }
+    let release = release(package);
+    // Before 6.18 modules are below /lib; from 6.19 on the image is beside them.
+    let modules = ["lib", "usr/lib"].map(|lib| unpacked.join(lib).join("modules").join(release));
+    let modules = modules.iter().find(|dir| dir.is_dir());
+    let modules = modules.with_context(|| format!("{package} has no modules of release {release}"))?;
+    let images = [unpacked.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz.unsigned")];
+    let image = images.iter().find(|image| image.is_file());
+    let image = image.with_context(|| format!("{package} has no image of release {release}"))?;
+    fs::copy(image, into.join("vmlinuz")).with_context(|| format!("cannot copy {}", image.display()))?;
+    let modules = modules.join("kernel");
     let mut order = String::new();
     for (folder, module) in MODULES {
         if module_into(root, &modules.join(folder), module, into)? {
@@ -101,7 +113,7 @@ fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
         bail!("{package} has no module virtio_net");
     }
     let mut node_order = String::new();
-    if line == NODE_LINE {
+    if *line == NODE_LINE {
         for (folder, module) in NODE_MODULES {
             if !module_into(root, &modules.join(folder), module, into)? {
                 bail!("{package} has no module {module}");
@@ -114,7 +126,7 @@ fn unpack(root: &Path, apt: &Apt, line: &str, into: &Path) -> Result<()> {
         fs::write(into.join(name), text).context("cannot write the kernel's list of modules")
     };
     write("modules", &order)?;
-    if line == NODE_LINE { write(last_file(line), &format!("{node_order}{order}")) } else { Ok(()) }
+    if *line == NODE_LINE { write(last_file(line), &format!("{node_order}{order}")) } else { Ok(()) }
 }
 
 /// Copies a module, decompressed where it is compressed; whether the kernel has it as a module.
@@ -134,26 +146,66 @@ fn module_into(root: &Path, from: &Path, module: &str, into: &Path) -> Result<bo
     Ok(true)
 }
 
-/// The package with the highest version: compared number by number.
-fn newest(names: &[String]) -> Option<&str> {
-    names.iter().map(String::as_str).max_by_key(|name| {
-        name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect::<Vec<u64>>()
-    })
+/// The kernel release that a package is of, such as `6.12.118+deb13-cloud-amd64`.
+fn release(package: &str) -> &str {
+    let from = package.find(|c: char| c.is_ascii_digit()).unwrap_or_default();
+    package.get(from..).unwrap_or_default().trim_end_matches("-unsigned")
+}
+
+/// The packages of the highest version, compared number by number.
+fn newest(names: &[String]) -> Vec<&str> {
+    let version = |name: &str| -> Vec<u64> {
+        release(name)
+            .trim_end_matches("-cloud-amd64")
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|part| part.parse().ok())
+            .collect()
+    };
+    let highest = names.iter().map(|name| version(name)).max();
+    names.iter().map(String::as_str).filter(|name| Some(version(name)) == highest).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::newest;
+    use super::*;
+
+    fn found(names: &[&str]) -> Vec<String> {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        newest(&names).into_iter().map(str::to_owned).collect()
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {
         let names = ["linux-image-6.1.0-9-cloud-amd64-unsigned", "linux-image-6.1.0-56-cloud-amd64-unsigned"];
-        assert_eq!(newest(&names.map(str::to_owned)), Some(names[1]));
+        assert_eq!(found(&names), [names[1]]);
         let names = [
             "linux-image-6.12.117+deb12-cloud-amd64-unsigned",
             "linux-image-6.12.94+deb12-cloud-amd64-unsigned",
         ];
-        assert_eq!(newest(&names.map(str::to_owned)), Some(names[0]));
-        assert_eq!(newest(&[]), None);
+        assert_eq!(found(&names), [names[0]]);
+        assert!(found(&[]).is_empty());
+    }
+
+    #[test]
+    fn image_and_modules_of_one_version_belong_together() {
+        let names = [
+            "linux-binary-unsigned-7.2.12+deb13-cloud-amd64",
+            "linux-binary-unsigned-7.3.4+deb13-cloud-amd64",
+            "linux-modules-7.2.12+deb13-cloud-amd64",
+            "linux-modules-7.3.4+deb13-cloud-amd64",
+        ];
+        assert_eq!(found(&names), [names[1], names[3]]);
+        assert_eq!(release(names[1]), "7.3.4+deb13-cloud-amd64");
+        assert_eq!(release("linux-image-6.1.0-56-cloud-amd64-unsigned"), "6.1.0-56-cloud-amd64");
+    }
+
+    #[test]
+    fn each_line_is_in_the_matrix_once_and_real_nodes_have_theirs() {
+        let mut all: Vec<&str> = lines().collect();
+        all.sort_unstable();
+        let rows = all.len();
+        all.dedup();
+        assert_eq!(all.len(), rows);
+        assert!(lines().any(|line| line == NODE_LINE));
     }
 }

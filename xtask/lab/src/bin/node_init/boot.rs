@@ -27,8 +27,10 @@ pub fn run() -> Result<()> {
         load(module)?;
     }
     ip(&["link", "set", "lo", "up"])?;
-    ip(&["addr", "add", "10.0.2.15/24", "dev", "eth0"])?;
-    ip(&["link", "set", "eth0", "up"])?;
+    if !order.is_empty() {
+        ip(&["addr", "add", "10.0.2.15/24", "dev", "eth0"])?;
+        ip(&["link", "set", "eth0", "up"])?;
+    }
     let options = fs::read_to_string("/proc/cmdline").context("cannot read /proc/cmdline")?;
     if options.contains("waggle.shell") {
         shell()?;

@@ -3,9 +3,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::CGROUP_ROOT;
 
@@ -60,6 +63,41 @@ pub fn remove(path: &str) -> Result<()> {
         bail!("the root cgroup cannot be removed");
     }
     remove_folder(&folder(path))
+}
+
+/// Kills the processes of a cgroup and of those below it, and removes them all.
+pub fn end(path: &str) -> Result<()> {
+    let folder = folder(path);
+    if path.trim_matches('/').is_empty() {
+        bail!("the root cgroup cannot be removed");
+    }
+    if !folder.exists() {
+        return Ok(());
+    }
+    let mut tries = 0;
+    loop {
+        kill(&folder)?;
+        match remove_folder(&folder) {
+            // A killed process leaves its cgroup a moment later.
+            Err(_) if tries < 200 => tries += 1,
+            done => return done,
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn kill(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        kill(&entry.path())?;
+    }
+    let file = folder.join("cgroup.procs");
+    let pids = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    for pid in pids.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+        // It may have ended meanwhile.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    Ok(())
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {

@@ -12,7 +12,7 @@ mod work;
 use std::{env, process::ExitCode};
 
 use anyhow::{Result, bail};
-use waggle_lab::control::Work;
+use waggle_lab::control::{Rights, Work};
 
 /// Where workloads write their first instruction.
 const FIRSTS: &str = "/run/firsts";
@@ -25,8 +25,10 @@ fn run(args: &[String]) -> Result<()> {
             Some(work) => work::run(name, cgroup, work),
             None => bail!("unknown workload {work:?}"),
         },
-        [command, cgroup, program @ ..] if command == "enter" => enter::run(cgroup, false, program),
-        [command, cgroup, program @ ..] if command == "enter-confined" => enter::run(cgroup, true, program),
+        [command, rights, cgroup, program @ ..] if command == "enter" => match Rights::from_name(rights) {
+            Some(rights) => enter::run(cgroup, rights, program),
+            None => bail!("unknown rights {rights}"),
+        },
         _ if std::process::id() == 1 => {
             boot::run()?;
             serve::run()

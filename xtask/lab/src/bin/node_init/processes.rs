@@ -38,8 +38,9 @@ impl Processes {
 
     /// Starts a program; the output goes to `/run/log/<name>`.
     pub fn program(&mut self, name: &str, program: &Program, output: bool) -> Result<u32> {
-        let mut command = own(if program.confined { "enter-confined" } else { "enter" })?;
+        let mut command = own("enter")?;
         command
+            .arg(program.rights.name())
             .arg(&program.cgroup)
             .args(&program.argv)
             .env_clear()

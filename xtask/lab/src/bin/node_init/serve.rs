@@ -153,6 +153,18 @@ impl Node {
                 cgroups::remove(&path)?;
                 Answer::Done
             }
+            Act::EndCgroup(path) => {
+                cgroups::end(&path)?;
+                Answer::Done
+            }
+            Act::Notify { name, signal } => {
+                self.processes.signal(&name, signal)?;
+                Answer::Done
+            }
+            Act::Write { path, text } => {
+                fs::write(&path, &text).with_context(|| format!("cannot write {text} to {path}"))?;
+                Answer::Done
+            }
             Act::Start { name, cgroup, work } => {
                 Answer::Started { pid: self.processes.work(&name, &cgroup, work)? }
             }

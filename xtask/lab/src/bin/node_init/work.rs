@@ -4,11 +4,12 @@ use std::{
     fs::{File, OpenOptions},
     hint::black_box,
     io::Write as _,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use waggle_lab::{
-    control::{DISK, Work},
+    control::{CHURN_HELD_MIB, DISK, Work},
     work,
 };
 
@@ -38,6 +39,13 @@ pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
             let mut disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
             work::read_once(&mut disk, mib * MIB).with_context(|| format!("cannot read {DISK}"))?;
             work::sleep()
+        }
+        Work::Churn { mib, from_mib, pause_ms } => {
+            let held = work::hold(usize::try_from(CHURN_HELD_MIB * MIB)?);
+            black_box(&held);
+            let mut disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
+            work::churn(&mut disk, from_mib * MIB, mib * MIB, Duration::from_millis(pause_ms))
+                .with_context(|| format!("cannot read {DISK}"))
         }
         Work::Sleep => work::sleep(),
     }

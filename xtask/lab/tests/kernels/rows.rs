@@ -1,0 +1,179 @@
+//! What holds on each kernel: the expected collector, idle parity, parity under load, page cache that comes and goes,
+//! and identities while pods come and go.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use waggle_lab::{
+    control::{CHURN_HELD_MIB, Rights, Work},
+    layout::Layout,
+    matrix::{ROWS, Row},
+    vm::Vm,
+};
+
+use crate::{
+    machines::{Kind, Machines},
+    pods::{self, number, report, run, start},
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const MIB: u64 = 1 << 20;
+/// Snapshots while pods come and go: in a CI run, and in a whole run.
+const WALKS: [&str; 2] = ["500", "100000"];
+/// The kernels that each CI run has all tests on: with one flush of all counters, and with one for each kind.
+const THOROUGH: [&str; 2] = ["6.12", "7"];
+/// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
+const PAGES_PER_PROCESSOR: u64 = 64;
+
+/// The tests of each row, the rows in their order.
+pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for row in ROWS {
+        let kind = Kind { row, options: "" };
+        let name = |test: &str| format!("{}::{test}", row.line);
+        trials.push(machines.trial(name("check"), kind, check));
+        if row.collector == "bpf" {
+            trials.push(machines.trial(name("idle"), kind, idle));
+        }
+        trials.push(machines.trial(name("page_cache"), kind, page_cache));
+        if !whole && !THOROUGH.contains(&row.line) {
+            continue;
+        }
+        trials.push(machines.trial(name("loaded"), kind, loaded));
+        let walks = WALKS[usize::from(whole)];
+        trials.push(
+            machines.trial(name("coming_and_going"), kind, move |vm, row| coming_and_going(vm, row, walks)),
+        );
+    }
+    trials
+}
+
+fn layout(row: &Row) -> Result<Layout> {
+    row.layout.parse().map_err(anyhow::Error::msg)
+}
+
+/// `waggle-agent check`, with the rights that the agent's pod has, names the expected collector and refusal.
+async fn check(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    start(&vm, layout(row)?, &[[Work::Hold(4), Work::Sleep]]).await?;
+    let (status, output) = run(&vm, Rights::Agent, &["/bin/waggle-agent", "check"], MINUTE * 3).await?;
+    println!("{output}");
+    ensure!(status == 0, "check ended with {status}: {output}");
+    let fact = |name: &str| {
+        let mut facts = output.lines().filter_map(|line| line.strip_prefix(name)).map(str::trim);
+        facts.next().map(str::to_owned)
+    };
+    ensure!(fact("collector").as_deref() == Some(row.collector), "not {}: {output}", row.collector);
+    let refusal = output.lines().find(|line| line.starts_with("not bpf"));
+    match row.refusal {
+        Some(reason) => {
+            ensure!(
+                refusal.is_some_and(|line| line.contains(&format!("{reason}:"))),
+                "not {reason}: {output}"
+            );
+        }
+        None => ensure!(refusal.is_none(), "a refusal: {output}"),
+    }
+    ensure!(fact("containers").as_deref() == Some("3"), "not the pod's containers and pause: {output}");
+    Ok(())
+}
+
+/// 10 pods in which everything sleeps: every cgroup's CPU and memory by the walk equal the files'.
+async fn idle(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    let layout = layout(row)?;
+    let works: Vec<[Work; 2]> = (0..10)
+        .map(|number| [Work::Hold(1 + number), if number == 4 { Work::Cache(8) } else { Work::Hold(2) }])
+        .collect();
+    let pods = start(&vm, layout, &works).await?;
+    let reader = pods.get(4).and_then(|pod| Some(pod.container_cgroup(layout, &pod.containers.get(1)?.id)));
+    pods::page_cache_is_there(&vm, &reader.context("no reader")?, 7 * MIB).await?;
+    let (status, sums) = report(&vm, &["/bin/parity", "--tries", "20"], MINUTE * 2).await?;
+    ensure!(status == 0, "the walk differs from the files: {sums}");
+    ensure!(sums["collector"] == "bpf", "not the walk: {sums}");
+    let compared = number(&sums, "compared")?;
+    ensure!(compared >= 40, "only {compared} cgroups were compared: {sums}");
+    // Every cgroup has used CPU, all but pause containers hold memory, and the reader has page cache.
+    let witnesses = &sums["nonzero"];
+    ensure!(number(witnesses, "cpu_usec")? == compared, "CPU was zero somewhere: {sums}");
+    let empty: Vec<&str> =
+        sums["without_memory"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let pauses: Vec<String> = pods
+        .iter()
+        .map(|pod| format!("/sys/fs/cgroup/{}", pod.container_cgroup(layout, &pod.sandbox)))
+        .collect();
+    ensure!(empty.iter().all(|path| pauses.iter().any(|pause| pause == path)), "no memory in {empty:?}");
+    ensure!(number(witnesses, "memory_current")? == compared - empty.len() as u64, "{sums}");
+    ensure!(number(witnesses, "inactive_file")? >= 3, "no page cache was compared: {sums}");
+    Ok(())
+}
+
+/// One container reads 96 MiB into the page cache and drops them, again and again: the working set follows the files
+/// and is never 0.
+async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    let work = Work::Churn { mib: 96, from_mib: 0, pause_ms: 700 };
+    start(&vm, layout(row)?, &[[work, Work::Hold(4)]]).await?;
+    let sums = follow(&vm, row, "20", 3).await?;
+    let moved = number(&sums, "moved_bytes")?;
+    ensure!(moved >= 32 * MIB, "page cache moved by {moved} bytes only: {sums}");
+    Ok(())
+}
+
+/// 20 busy containers, 4 of them with page cache that comes and goes.
+async fn loaded(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    let works: Vec<[Work; 2]> = (0..10)
+        .map(|number| match number {
+            0..4 => [Work::Burn, Work::Churn { mib: 24, from_mib: 100 * number, pause_ms: 20 }],
+            _ => [Work::Burn, Work::Burn],
+        })
+        .collect();
+    start(&vm, layout(row)?, &works).await?;
+    let sums = follow(&vm, row, "11", 20).await?;
+    ensure!(number(&sums, "busy")? >= 20, "fewer than 20 cgroups used CPU: {sums}");
+    ensure!(number(&sums, "moved_bytes")? >= 8 * MIB, "no page cache moved: {sums}");
+    Ok(())
+}
+
+/// Follows the pods and judges what must hold in any case.
+async fn follow(vm: &Vm, row: &Row, samples: &str, cgroups: u64) -> Result<Value> {
+    let kubepods = format!("/sys/fs/cgroup/{}", layout(row)?.kubepods());
+    let argv = ["/bin/follow", "--kubepods", &kubepods, "--samples", samples];
+    let (status, sums) = report(vm, &argv, MINUTE * 3).await?;
+    ensure!(status == 0, "follow ended with {status}: {sums}");
+    ensure!(sums["collector"] == row.collector, "not {}: {sums}", row.collector);
+    ensure!(number(&sums, "processors")? == u64::from(row.processors), "other processors: {sums}");
+    let compared = number(&sums, "compared")?;
+    ensure!(compared >= cgroups * number(&sums, "samples")?, "only {compared} values were compared: {sums}");
+    ensure!(number(&sums, "missing")? == 0, "cgroups are missing: {sums}");
+    ensure!(number(&sums, "zero_working_sets")? == 0, "a working set of 0 while memory is held: {sums}");
+    let allowed = PAGES_PER_PROCESSOR * u64::from(row.processors);
+    let worst = number(&sums, "worst_working_set_pages")?;
+    ensure!(worst <= allowed, "a working set is wrong by {worst} pages, {allowed} are allowed: {sums}");
+    ensure!(number(&sums, "cpu_differences")? == 0, "CPU differs while nothing runs: {sums}");
+    let percent = sums["worst_cpu_percent"].as_f64().context("no worst_cpu_percent")?;
+    ensure!(percent <= 0.5, "CPU over all samples differs by {percent} %: {sums}");
+    ensure!(number(&sums, "enclosed")? >= compared / 2, "few values were enclosed: {sums}");
+    ensure!(number(&sums, "not_enclosed")? == 0, "values outside of two readings of the files: {sums}");
+    println!("{CHURN_HELD_MIB} MiB held at least; worst working set: {worst} pages, CPU: {percent:.4} %");
+    Ok(sums)
+}
+
+/// Snapshots as fast as possible while pods come and go.
+async fn coming_and_going(vm: Arc<Vm>, row: &'static Row, walks: &'static str) -> Result<()> {
+    let argv = ["/bin/coming_and_going", "--walks", walks];
+    let (status, sums) = report(&vm, &argv, MINUTE * 120).await?;
+    ensure!(status == 0, "it ended with {status}: {sums}");
+    ensure!(sums["collector"] == row.collector, "not {}: {sums}", row.collector);
+    ensure!(
+        sums["refusals"].as_array().is_some_and(|all| all.len() == usize::from(row.refusal.is_some())),
+        "{sums}"
+    );
+    for (name, what) in
+        [("failed", "snapshots failed"), ("wrong", "wrong identities"), ("negative", "counters fell")]
+    {
+        ensure!(number(&sums, name)? == 0, "{what}: {sums}");
+    }
+    ensure!(number(&sums, "identified")? >= 200, "few cgroups came and went: {sums}");
+    ensure!(number(&sums, "advanced")? >= 100, "no counter moved: {sums}");
+    Ok(())
+}
