@@ -40,17 +40,21 @@ const SIGSTOP: i32 = 19;
 pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
     let Some(row) = ROWS.iter().find(|row| row.line == LINE) else { return Vec::new() };
     let kind = Kind { row, options: "" };
-    let paused = if whole { 30 } else { 12 };
-    vec![
+    let mut trials = vec![
         machines.trial("events::kubepods_late_gone_and_back".to_owned(), kind, kubepods),
+        machines.trial_alone("events::restart_within_an_interval".to_owned(), restart),
+    ];
+    if !whole {
+        return trials;
+    }
+    trials.extend([
         machines.trial("events::a_thousand_cgroups_at_once".to_owned(), kind, at_once),
         machines.trial("events::the_clock_steps_an_hour".to_owned(), kind, clock),
-        machines
-            .trial("events::stopped_and_continued".to_owned(), kind, move |vm, row| stopped(vm, row, paused)),
+        machines.trial("events::stopped_and_continued".to_owned(), kind, stopped),
         machines.trial("events::a_processor_goes".to_owned(), kind, processor),
         machines.trial("events::out_of_memory".to_owned(), kind, out_of_memory),
-        machines.trial_alone("events::restart_within_an_interval".to_owned(), restart),
-    ]
+    ]);
+    trials
 }
 
 fn layout(row: &Row) -> Result<Layout> {
@@ -194,14 +198,14 @@ async fn burner(vm: &Vm, over: &str) -> Result<u64> {
     Ok(rate.context("no container has a rate")? / 1_000_000)
 }
 
-/// The agent is stopped for a while, and goes on as if nothing had happened.
-async fn stopped(vm: Arc<Vm>, row: &'static Row, seconds: u32) -> Result<()> {
+/// The agent is stopped for 30 s, and goes on as if nothing had happened.
+async fn stopped(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     start(&vm, layout(row)?, &[[Work::Sleep; 2]]).await?;
     agent(&vm).await?;
     reports(&vm, OF_A_POD, SECOND * 20).await?;
     let signal = |signal| Act::Notify { name: AGENT.to_owned(), signal };
     vm.node.act(signal(SIGSTOP)).await?;
-    sleep(SECOND * seconds).await;
+    sleep(SECOND * 30).await;
     vm.node.act(signal(SIGCONT)).await?;
     let metrics = reports(&vm, OF_A_POD, SECOND * 10).await?;
     ensure!(value(&metrics, "waggle_agent_walks_failed_total") == Some(0), "walks failed:\n{metrics}");

@@ -20,6 +20,8 @@ use crate::{
 
 /// The kernel of these tests.
 const LINE: &str = "6.12";
+/// For one snapshot, on a slow host.
+const LIMIT: Duration = Duration::from_mins(3);
 const COLLECTORS: [&str; 2] = ["bpf", "cgroupfs"];
 /// What the kernel lets a reader of `memory.stat` miss, per processor, with pages of 4 KiB.
 const MISSED: u64 = 64 * 4096;
@@ -85,7 +87,7 @@ async fn with(vm: &Vm, row: &Row, shape: &Shape, collector: &str) -> Result<()> 
     let node_before = node(vm, root).await?;
     let argv =
         ["/bin/waggle-agent", "snapshot", "-o", "json", "--collector", collector, "--cgroup-root", root];
-    let (status, output) = run(vm, Rights::Agent, &argv, Duration::from_mins(1)).await?;
+    let (status, output) = run(vm, Rights::Agent, &argv, LIMIT).await?;
     let node_after = node(vm, root).await?;
     let after = truth(vm, &shape.expected).await?;
     ensure!(status == 0, "snapshot ended with {status}: {output}");

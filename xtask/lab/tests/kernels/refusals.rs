@@ -62,7 +62,7 @@ async fn no_btf(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
 async fn names(vm: &Vm, row: &Row, rights: Rights, reasons: &[&str]) -> Result<()> {
     let layout: Layout = row.layout.parse().map_err(anyhow::Error::msg)?;
     start(vm, layout, &[[Work::Hold(4), Work::Sleep]]).await?;
-    let (status, output) = run(vm, rights, &["/bin/waggle-agent", "check"], MINUTE).await?;
+    let (status, output) = run(vm, rights, &["/bin/waggle-agent", "check"], MINUTE * 3).await?;
     println!("{output}");
     ensure!(status == 0, "check ended with {status}: {output}");
     ensure!(

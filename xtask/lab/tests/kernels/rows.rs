@@ -22,6 +22,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 const MIB: u64 = 1 << 20;
 /// Snapshots while pods come and go: in a CI run, and in a whole run.
 const WALKS: [&str; 2] = ["500", "100000"];
+/// The kernels that each CI run has all tests on: with one flush of all counters, and with one for each kind.
+const THOROUGH: [&str; 2] = ["6.12", "7"];
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
 const PAGES_PER_PROCESSOR: u64 = 64;
 
@@ -36,6 +38,9 @@ pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
             trials.push(machines.trial(name("idle"), kind, idle));
         }
         trials.push(machines.trial(name("page_cache"), kind, page_cache));
+        if !whole && !THOROUGH.contains(&row.line) {
+            continue;
+        }
         trials.push(machines.trial(name("loaded"), kind, loaded));
         let walks = WALKS[usize::from(whole)];
         trials.push(
@@ -52,7 +57,7 @@ fn layout(row: &Row) -> Result<Layout> {
 /// `waggle-agent check`, with the rights that the agent's pod has, names the expected collector and refusal.
 async fn check(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     start(&vm, layout(row)?, &[[Work::Hold(4), Work::Sleep]]).await?;
-    let (status, output) = run(&vm, Rights::Agent, &["/bin/waggle-agent", "check"], MINUTE).await?;
+    let (status, output) = run(&vm, Rights::Agent, &["/bin/waggle-agent", "check"], MINUTE * 3).await?;
     println!("{output}");
     ensure!(status == 0, "check ended with {status}: {output}");
     let fact = |name: &str| {
@@ -156,7 +161,7 @@ async fn follow(vm: &Vm, row: &Row, samples: &str, cgroups: u64) -> Result<Value
 /// Snapshots as fast as possible while pods come and go.
 async fn coming_and_going(vm: Arc<Vm>, row: &'static Row, walks: &'static str) -> Result<()> {
     let argv = ["/bin/coming_and_going", "--walks", walks];
-    let (status, sums) = report(&vm, &argv, MINUTE * 30).await?;
+    let (status, sums) = report(&vm, &argv, MINUTE * 120).await?;
     ensure!(status == 0, "it ended with {status}: {sums}");
     ensure!(sums["collector"] == row.collector, "not {}: {sums}", row.collector);
     ensure!(
