@@ -31,7 +31,7 @@ fn tree() -> Tree {
         rustix::process::geteuid().is_root(),
         "this test makes cgroups and loads a program: run it as root"
     );
-    let mount = cgroup2_mount().expect("this machine has no cgroup2 mount");
+    let Some(mount) = cgroup2_mount() else { panic!("this machine has no cgroup2 mount") };
     let name = format!("waggle-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     Tree::make(&mount, &name, &["cpu", "memory"]).unwrap()
 }

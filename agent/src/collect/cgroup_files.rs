@@ -9,7 +9,7 @@ use super::files::{Kept, Reader, number, value};
 use super::{CollectError, Counters, Field, Fields, page_size};
 
 /// Kernel memory that kept descriptors may cost. After its first read each holds a page for the text, besides the
-/// file and its seq_file (`fs/seq_file.c`): 4.6 KiB were measured with pages of 4 KiB.
+/// file and its `seq_file` (`fs/seq_file.c`): 4.6 KiB were measured with pages of 4 KiB.
 const KERNEL_BYTES: u64 = 4 << 20;
 /// What a descriptor costs besides its page.
 const DESCRIPTOR_BYTES: u64 = 640;

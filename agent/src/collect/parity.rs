@@ -39,7 +39,7 @@ pub(crate) struct Verdict {
 
 /// A value that differs from its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} of cgroup {} is {} by the walk, {} by its file and {} by the next walk", .field.name(), .cgroup.0, text(.walk), text(.file), text(.later))]
+#[error("{} of cgroup {} is {} by the walk, {} by its file and {} by the next walk", .field.name(), .cgroup.0, text(*.walk), text(*.file), text(*.later))]
 pub(crate) struct Mismatch {
     field: Field,
     cgroup: CgroupId,
@@ -48,7 +48,7 @@ pub(crate) struct Mismatch {
     later: Option<u64>,
 }
 
-fn text(value: &Option<u64>) -> String {
+fn text(value: Option<u64>) -> String {
     value.map_or_else(|| "absent".to_owned(), |value| value.to_string())
 }
 
@@ -62,10 +62,9 @@ pub(crate) fn judge(field: Field, readings: &[Readings], processors: u64) -> Ver
             (Some(walk), Some(file), Some(later)) => compare(field, reading, [walk, file, later], processors),
             // Without a swap device the kernel counts swap, and has no file for it.
             (_, None, _) if field == Field::Swap => None,
-            (None, None, _) | (_, None, None) => None,
-            // The cgroup was going, or its controllers were just switched.
-            (Some(_), Some(_), None) | (None, Some(_), Some(_)) => None,
             (Some(_), None, Some(_)) | (None, Some(_), None) => Some(Found::Differs),
+            // Absent from both, or the cgroup was going, or its controllers were just switched.
+            _ => None,
         };
         match found {
             None => {}

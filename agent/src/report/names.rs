@@ -6,7 +6,7 @@
 //!
 //! The name that answered is asked for from then on, without the search list: of the three names that `resolv.conf` makes
 //! of `waggle-ingest.waggle-system.svc` in a pod (`ndots:5`), the third one exists. A look-up is then two queries, A and
-//! AAAA. 5,000 agents make 530 queries per second at a TTL of 15 s or more (5,000 × 2 / 18.75 s), 1,600 at CoreDNS' own
+//! AAAA. 5,000 agents make 530 queries per second at a TTL of 15 s or more (5,000 × 2 / 18.75 s), 1,600 at `CoreDNS`' own
 //! default of 5 s, and 1,600 while no aggregator runs.
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};

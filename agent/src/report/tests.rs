@@ -171,9 +171,10 @@ fn pod_sample(cgroup: u64, pod: &str, cpu_ns: u64) -> Sample {
     Sample { identity, ..sample(cgroup, cpu_ns) }
 }
 
-fn of_pod(pod: &str, sample: Sample) -> Sample {
+fn of_pod(pod: &str, mut sample: Sample) -> Sample {
     let identity = Identity { pod: PodUid::from(pod), container: sample.identity.container };
-    Sample { identity: Arc::new(identity), ..sample }
+    sample.identity = Arc::new(identity);
+    sample
 }
 
 /// A container that gVisor runs: the cgroup exists and counts nothing.

@@ -1,4 +1,4 @@
-//! What a refused `bpf()` call means, from what this process may do: a missing capability, a seccomp filter, SELinux.
+//! What a refused `bpf()` call means, from what this process may do: a missing capability, a seccomp filter, `SELinux`.
 //! Whichever call fails first, the text names the cause and the remedy.
 
 use std::fs;
@@ -10,6 +10,7 @@ use crate::collect::{CollectError, Reason, Refusal};
 
 /// What this process may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "four independent facts, not states")]
 struct Rights {
     bpf: bool,
     perfmon: bool,

@@ -8,7 +8,7 @@ use log::{Log, Metadata, Record};
 use parking_lot::Mutex;
 
 /// The same message is logged again after this time: a condition that lasts would repeat it at every walk.
-const REPEAT: Duration = Duration::from_secs(60);
+const REPEAT: Duration = Duration::from_mins(1);
 
 /// Reads the program's messages from their ring buffer, which is created before capabilities are dropped.
 pub(super) struct Messages(EbpfLogger<ToTracing>);

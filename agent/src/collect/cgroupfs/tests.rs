@@ -167,7 +167,7 @@ fn memory_is_read_more_rarely_than_cpu_and_always_as_a_whole() {
     let root = root();
     let pod = cgroup(root.path(), POD, 1);
     memory(&pod, 100, 10);
-    let mut files = Cgroupfs::new(root.path(), Vec::new(), Duration::from_secs(3600));
+    let mut files = Cgroupfs::new(root.path(), Vec::new(), Duration::from_hours(1));
     assert_eq!(take(&mut files)[0].memory.unwrap().working_set_pages(), 90, "at once for a new cgroup");
     fs::write(pod.join("cpu.stat"), "usage_usec 2\n").unwrap();
     memory(&pod, 50, 40);

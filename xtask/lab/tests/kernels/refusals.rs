@@ -27,7 +27,7 @@ pub fn trials(machines: &Arc<Machines>) -> Vec<Trial> {
     let usual = Kind { row, options: "" };
     let locked = Kind { row, options: "lockdown=confidentiality" };
     vec![
-        machines.trial("refusals::no_btf".to_owned(), usual, |vm, row| no_btf(vm, row)),
+        machines.trial("refusals::no_btf".to_owned(), usual, no_btf),
         machines.trial("refusals::no_capability".to_owned(), usual, |vm, row| async move {
             names(&vm, row, Rights::NoCapabilities, &["map-refused", "load-refused", "no-capability"]).await
         }),
