@@ -148,10 +148,10 @@ pub enum InvalidInterval {
     /// Not a duration.
     #[error(transparent)]
     Duration(#[from] InvalidDuration),
-    /// Below [`SHORTEST_INTERVAL`].
+    /// Below `SHORTEST_INTERVAL`.
     #[error("interval {0:?} is too short: expected at least 100ms, every walk holds a lock of the kernel")]
     TooShort(Duration),
-    /// Above [`LONGEST_INTERVAL`].
+    /// Above `LONGEST_INTERVAL`.
     #[error(
         "interval {0:?} is too long: expected at most 5s, the aggregator's rates need several snapshots in 15s"
     )]

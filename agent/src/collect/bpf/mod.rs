@@ -1,6 +1,6 @@
 //! The collector that walks cgroups inside the kernel.
 //!
-//! [`btf`] and [`offsets`] find where the fields lie, `load` brings the program in, `sys` makes the calls that aya has
+//! [`btf`] and `offsets` find where the fields lie, `load` brings the program in, `sys` makes the calls that aya has
 //! no way to make, [`BpfWalk`] takes the snapshots. Whatever the kernel refuses comes out as a named
 //! [`Refusal`](super::Refusal), never as a panic.
 
