@@ -94,18 +94,23 @@ fn report(newest: &Snapshot, first: Option<&Snapshot>, page: u64) -> Report {
     samples.sort_by(|a, b| {
         (&a.identity.pod, a.identity.container).cmp(&(&b.identity.pod, b.identity.container))
     });
-    let cgroups = samples.into_iter().map(|sample| CgroupReport {
-        cgroup_id: sample.cgroup.0,
-        pod_uid: sample.identity.pod.as_str().to_owned(),
-        container_id: sample.identity.container.map(|id| id.to_string()),
-        cpu_ns: sample.cpu_ns,
-        cpu_nanocores: earlier.get(&sample.cgroup).and_then(|before| rate(*before, sample.cpu_ns?, span?)),
-        memory: sample.memory.map(|memory| MemoryReport {
-            working_set_bytes: memory.working_set_pages() * page,
-            usage_bytes: memory.usage_pages * page,
-            inactive_file_bytes: memory.inactive_file_pages * page,
-            swap_bytes: memory.swap_pages.map(|pages| pages * page),
-        }),
+    let cgroups = samples.into_iter().map(|sample| {
+        // A container whose cgroup counts nothing has no values: they would be zeros.
+        let counts = sample.memory.is_none_or(|memory| memory.usage_pages > 0);
+        let cpu_ns = sample.cpu_ns.filter(|_| counts);
+        CgroupReport {
+            cgroup_id: sample.cgroup.0,
+            pod_uid: sample.identity.pod.as_str().to_owned(),
+            container_id: sample.identity.container.map(|id| id.to_string()),
+            cpu_ns,
+            cpu_nanocores: earlier.get(&sample.cgroup).and_then(|before| rate(*before, cpu_ns?, span?)),
+            memory: sample.memory.filter(|_| counts).map(|memory| MemoryReport {
+                working_set_bytes: memory.working_set_pages() * page,
+                usage_bytes: memory.usage_pages * page,
+                inactive_file_bytes: memory.inactive_file_pages * page,
+                swap_bytes: memory.swap_pages.map(|pages| pages * page),
+            }),
+        }
     });
     Report {
         collector: "",

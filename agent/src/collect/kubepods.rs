@@ -11,9 +11,9 @@ use super::tree::{self, Directory, subdirectories};
 use super::{CgroupId, CollectError};
 use crate::identify::{is_class, is_kubepods, locate};
 
-/// Levels below the mount at which kubepods is looked for: 1 is usual, 2 is `--cgroup-root` of the kubelet, 3 and 4
+/// Levels below the mount at which kubepods is looked for: 1 is usual, 2 is `--cgroup-root` of the kubelet, 3 to 5
 /// are nodes that run in containers themselves.
-const KUBEPODS_DEPTH: u32 = 4;
+const KUBEPODS_DEPTH: u32 = 5;
 /// Levels below the mount at which containers outside kubepods are looked for: `/system.slice/containerd.service/<name>`
 /// is 3, `/<name>` is 1.
 const MISMATCH_DEPTH: u32 = 3;
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(found(&[kind], &[]), ["/kubelet.slice/kubelet-kubepods.slice"]);
         let nested = "docker/abc/kubelet/kubepods";
         assert_eq!(found(&[nested], &[]), ["/docker/abc/kubelet/kubepods"], "a node in a container");
-        assert_eq!(found(&["a/b/c/d/kubepods"], &[]), [""; 0]);
+        assert_eq!(found(&["a/b/c/d/e/kubepods"], &[]), [""; 0]);
         assert_eq!(found(&["system.slice"], &[]), [""; 0]);
     }
 

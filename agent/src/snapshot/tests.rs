@@ -44,6 +44,16 @@ fn two_walks_have_rates_over_the_time_between_them() {
 }
 
 #[test]
+fn a_container_that_counts_nothing_has_no_values() {
+    let mut snapshot = at(1, 0);
+    snapshot.samples[0].memory = Some(Memory::default());
+    let report = report(&snapshot, None, 4096);
+    let container = report.cgroups.iter().find(|cgroup| cgroup.container_id.is_some()).unwrap();
+    assert!(container.cpu_ns.is_none() && container.memory.is_none());
+    assert!(report.cgroups.iter().any(|cgroup| cgroup.container_id.is_none() && cgroup.memory.is_some()));
+}
+
+#[test]
 fn the_table_shows_what_the_numbers_are() {
     let mut out = Vec::new();
     table(&report(&at(3, 1_500_000_000), Some(&at(1, 1_000_000_000)), 4096), &mut out).unwrap();

@@ -149,7 +149,8 @@ pub fn walk(second: u64, real: RealTime, working_set: u64, containers: &[Seen]) 
         }),
         cpu_ns: Some(seen.cpu * (second - seen.since)),
         late: false,
-        memory: Some(Memory { usage_pages: seen.pages, inactive_file_pages: 0, swap_pages: None }),
+        // A container in which something runs is charged for it, however small its working set.
+        memory: Some(Memory { usage_pages: seen.pages + 8, inactive_file_pages: 8, swap_pages: None }),
     };
     Snapshot {
         boot: BootTime(BOOT + second * SECOND),

@@ -1,6 +1,6 @@
 //! Brings the machine up: file systems, the network card's modules, the address, the controllers of the cgroup root.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount};
@@ -8,6 +8,7 @@ use rustix::mount::{MountFlags, mount};
 use crate::{CGROUP_ROOT, cgroups};
 
 const BUSYBOX: &str = "/bin/busybox";
+const SECURITYFS: &str = "/sys/kernel/security";
 
 /// Does all of it. An error is fatal: the kernel panics when pid 1 ends, and the host shows the console.
 pub fn run() -> Result<()> {
@@ -17,6 +18,11 @@ pub fn run() -> Result<()> {
         fs::create_dir_all(target).with_context(|| format!("cannot make {target}"))?;
         mount(kind, target, kind, MountFlags::empty(), None)
             .with_context(|| format!("cannot mount {kind} on {target}"))?;
+    }
+    // Where the kernel has it: it shows the lockdown mode.
+    if Path::new(SECURITYFS).is_dir() {
+        mount("securityfs", SECURITYFS, "securityfs", MountFlags::empty(), None)
+            .with_context(|| format!("cannot mount securityfs on {SECURITYFS}"))?;
     }
     mount("cgroup2", CGROUP_ROOT, "cgroup2", MountFlags::empty(), None)
         .with_context(|| format!("cannot mount cgroup2 on {CGROUP_ROOT}"))?;
