@@ -37,24 +37,18 @@ const SIGCONT: i32 = 18;
 const SIGSTOP: i32 = 19;
 
 /// One test for each event.
-pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
+pub fn trials(machines: &Arc<Machines>) -> Vec<Trial> {
     let Some(row) = ROWS.iter().find(|row| row.line == LINE) else { return Vec::new() };
     let kind = Kind { row, options: "" };
-    let mut trials = vec![
+    vec![
         machines.trial("events::kubepods_late_gone_and_back".to_owned(), kind, kubepods),
         machines.trial_alone("events::restart_within_an_interval".to_owned(), restart),
-    ];
-    if !whole {
-        return trials;
-    }
-    trials.extend([
         machines.trial("events::a_thousand_cgroups_at_once".to_owned(), kind, at_once),
         machines.trial("events::the_clock_steps_an_hour".to_owned(), kind, clock),
         machines.trial("events::stopped_and_continued".to_owned(), kind, stopped),
         machines.trial("events::a_processor_goes".to_owned(), kind, processor),
         machines.trial("events::out_of_memory".to_owned(), kind, out_of_memory),
-    ]);
-    trials
+    ]
 }
 
 fn layout(row: &Row) -> Result<Layout> {

@@ -23,7 +23,7 @@ const MIB: u64 = 1 << 20;
 /// Snapshots while pods come and go: in a CI run, and in a whole run.
 const WALKS: [&str; 2] = ["500", "100000"];
 /// The kernels that each CI run has all tests on: with one flush of all counters, and with one for each kind.
-const THOROUGH: [&str; 2] = ["6.12", "7"];
+const THOROUGH: [&str; 1] = ["7"];
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
 const PAGES_PER_PROCESSOR: u64 = 64;
 

@@ -70,7 +70,7 @@ fn memory(what: &str, samples: &[Sample], looks: &[Look], of: impl Fn(&Look) -> 
 }
 
 async fn look_and_ask(cluster: &RealCluster) -> (Vec<Vec<Look>>, Samples) {
-    let mut looks: Vec<Vec<Look>> = DRIVERS.map(|_| Vec::new()).into();
+    let mut looks: Vec<Vec<Look>> = DRIVERS.iter().map(|_| Vec::new()).collect();
     let (mut samples, begun) = (Samples::new(), Instant::now());
     while begun.elapsed() < TIME {
         for (look, looks) in look(&cluster.machines).await.into_iter().zip(&mut looks) {

@@ -13,9 +13,13 @@ use waggle_lab::{
 use super::loads;
 
 const LABEL: &str = "real-cluster";
-/// The cgroup drivers of the nodes, in order. One node: two emulated ones under these loads starve each other on two
-/// cores. The driver is kubeadm's default; the other one's layout is tested in the machines of `kernels`.
-pub const DRIVERS: [Layout; 1] = [Layout::Systemd];
+/// The cgroup drivers of the nodes, in order: `WAGGLE_NODE_DRIVERS`, such as `systemd` or `cgroupfs,systemd`. By default one
+/// node with the driver that starts fewest processes: on two cores an emulated node with systemd takes minutes to start the
+/// pods, and two nodes under these loads starve each other.
+pub static DRIVERS: LazyLock<Vec<Layout>> = LazyLock::new(|| {
+    let wanted = std::env::var("WAGGLE_NODE_DRIVERS").unwrap_or_else(|_| "cgroupfs".to_owned());
+    wanted.split(',').map(|driver| driver.parse().unwrap()).collect()
+});
 /// From the objects to running containers: images are there, the machine is slow.
 const PODS_RUN: Duration = Duration::from_mins(6);
 /// The window of what is served.
