@@ -105,7 +105,7 @@ async fn applets(tree: &Path, folder: &str) -> Result<()> {
     let list = Command::new(BUSYBOX).arg("--list").output().await.context("cannot start busybox")?;
     for name in String::from_utf8_lossy(&list.stdout).lines() {
         let is_there = |folder: &&str| tree.join(folder).join(name).symlink_metadata().is_ok();
-        if !PATH.iter().any(is_there) {
+        if !PATH.iter().any(|folder| is_there(folder)) {
             let link = tree.join(folder).join(name);
             symlink("busybox", &link).with_context(|| format!("cannot make {}", link.display()))?;
         }
