@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{build, lab, setup};
 
 /// Starts the cluster.
-pub fn up(root: &Path, nodes: u8, driver: &str) -> Result<ExitCode> {
+pub fn up(root: &Path, nodes: u8) -> Result<ExitCode> {
     setup::for_build(root)?;
     setup::control_plane::ensure(root)?;
     if nodes > 0 {
@@ -21,7 +21,7 @@ pub fn up(root: &Path, nodes: u8, driver: &str) -> Result<ExitCode> {
     }
     println!("build: agent, aggregator and lab, as they ship");
     build::static_release(root)?;
-    lab::finish(command(root)?.args(["up", "--nodes", &nodes.to_string(), "--driver", driver]))
+    lab::finish(command(root)?.args(["up", "--nodes", &nodes.to_string()]))
 }
 
 /// Runs the lab on real nodes.

@@ -66,9 +66,6 @@ enum Command {
         /// Real nodes.
         #[arg(long, default_value_t = 0)]
         nodes: u8,
-        /// Their cgroup driver.
-        #[arg(long, default_value_t = nodes::DRIVER)]
-        driver: Layout,
     },
     /// Pack the programs as container images.
     Image {
@@ -99,9 +96,6 @@ enum Command {
         /// How many.
         #[arg(long)]
         boots: u32,
-        /// Their cgroup driver.
-        #[arg(long, default_value_t = nodes::DRIVER)]
-        driver: Layout,
     },
     /// Boot a machine and open a shell.
     Vm {
@@ -130,11 +124,11 @@ fn run(command: Command) -> Result<ExitCode> {
         nodes::forward::run(address)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Command::Cluster { what, nodes, driver } = &command
+    if let Command::Cluster { what, nodes } = &command
         && what == "up"
         && *nodes > 0
     {
-        nodes::lasting::up(*nodes, *driver)?;
+        nodes::lasting::up(*nodes)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::E2e { nodes } = command {
@@ -144,8 +138,8 @@ fn run(command: Command) -> Result<ExitCode> {
     if let Command::Demo { cluster: true, .. } = command {
         return Ok(if demo::cluster::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    if let Command::Soak { boots, driver } = command {
-        nodes::soak::run(boots, driver)?;
+    if let Command::Soak { boots } = command {
+        nodes::soak::run(boots)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Bench { what, .. } = &command

@@ -11,7 +11,6 @@ pub mod helm;
 pub mod kernels;
 mod kubectl;
 pub mod metrics_server;
-mod node_base;
 pub mod nodes;
 mod rust;
 

@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use waggle_lab::nodes::RealCluster;
-
-use super::{
-    loads,
-    served::{PODS, Sample, Samples, sample},
-    world::{inside, nodes},
+use waggle_lab::{
+    metrics::Item,
+    nodes::{RealCluster, name},
 };
+
+use super::{loads, world::inside};
 
 /// At least this long is the span of the kubelet's counters.
 const SPAN_MS: i64 = 60_000;
@@ -30,17 +29,9 @@ struct Counter {
     bytes: f64,
 }
 
-/// By pod and container, those of the namespace `default` on all nodes.
+/// By pod and container, those of the namespace `default`.
 async fn counters(cluster: &RealCluster) -> BTreeMap<(String, String), Counter> {
-    let mut all = BTreeMap::new();
-    for (_, node) in nodes() {
-        all.extend(counters_of(cluster, &node).await);
-    }
-    all
-}
-
-async fn counters_of(cluster: &RealCluster, node: &str) -> BTreeMap<(String, String), Counter> {
-    let path = format!("/api/v1/nodes/{node}/proxy/metrics/resource");
+    let path = format!("/api/v1/nodes/{}/proxy/metrics/resource", name(0));
     let text = cluster.plane.kubectl(&["get", "--raw", &path]).await.unwrap();
     let family = |family: &str| -> BTreeMap<(String, String), (f64, i64)> {
         let lines =
@@ -68,6 +59,30 @@ fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     labels.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
 }
 
+/// What is served for a container, with the span of its rate in ms.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    begin_ms: i64,
+    end_ms: i64,
+    millicores: f64,
+    bytes: f64,
+}
+
+async fn sample(cluster: &RealCluster, samples: &mut BTreeMap<(String, String), Vec<Sample>>) {
+    let list = cluster.plane.get("/apis/metrics.k8s.io/v1/namespaces/default/pods").await.unwrap();
+    for object in list["items"].as_array().unwrap() {
+        let item = Item::read(object).unwrap();
+        let end_ms = item.timestamp.as_millisecond();
+        let begin_ms = end_ms - i64::try_from(item.window.as_millis()).unwrap();
+        for (container, usage) in &item.usage {
+            let known = samples.entry((item.name.clone(), container.clone())).or_default();
+            if known.last().is_none_or(|last| last.end_ms != end_ms) {
+                known.push(Sample { begin_ms, end_ms, millicores: usage.millicores, bytes: usage.bytes });
+            }
+        }
+    }
+}
+
 /// The mean of samples that follow one another, from the one that begins nearest to the span's begin to its end.
 fn mean(samples: &[Sample], (begin, end): (i64, i64), of: impl Fn(&Sample) -> f64) -> f64 {
     let (mut cursor, mut sum, mut total) = (begin, 0.0, 0.0);
@@ -79,7 +94,7 @@ fn mean(samples: &[Sample], (begin, end): (i64, i64), of: impl Fn(&Sample) -> f6
             next.unwrap_or_else(|| panic!("nothing was served between {cursor} and {end}: {samples:?}"));
         let off = (next.begin_ms - cursor).abs();
         assert!(off <= SLACK_MS, "nothing that was served begins at {cursor}: {samples:?}");
-        let length = next.length();
+        let length = (next.end_ms - next.begin_ms) as f64;
         sum += of(next) * length;
         total += length;
         cursor = next.end_ms;
@@ -92,15 +107,15 @@ fn mean(samples: &[Sample], (begin, end): (i64, i64), of: impl Fn(&Sample) -> f6
 #[ignore = "needs a virtual machine and root: cargo xtask test"]
 fn what_is_served_agrees_with_the_kubelets_counters_over_a_minute() {
     inside(async |cluster| {
-        let (mut samples, begun) = (Samples::new(), Instant::now());
+        let (mut samples, begun) = (BTreeMap::new(), Instant::now());
         // The kubelet's counters may be old when they are read: what is served must be known from before.
         while begun.elapsed() < BEFORE {
-            sample(cluster, PODS, &mut samples).await;
+            sample(cluster, &mut samples).await;
             sleep(PAUSE).await;
         }
         let (first, begun) = (counters(cluster).await, Instant::now());
         let last = loop {
-            sample(cluster, PODS, &mut samples).await;
+            sample(cluster, &mut samples).await;
             sleep(PAUSE).await;
             if begun.elapsed() < Duration::from_millis(SPAN_MS.unsigned_abs()) {
                 continue;
@@ -117,34 +132,28 @@ fn what_is_served_agrees_with_the_kubelets_counters_over_a_minute() {
         let ended = Instant::now();
         while ended.elapsed() < AFTER {
             sleep(PAUSE).await;
-            sample(cluster, PODS, &mut samples).await;
+            sample(cluster, &mut samples).await;
         }
-        for (_, node) in nodes() {
-            let mut compared = 0;
-            for known in loads::known(&node) {
-                let key = (known.pod.clone(), known.container.to_owned());
-                compared += compare(&known, first[&key], last[&key], &samples[&key]);
+        let mut compared = 0;
+        for known in loads::known() {
+            let key = (known.pod.to_owned(), known.container.to_owned());
+            let (from, to) = (first[&key], last[&key]);
+            let span = (from.cpu_ms, to.cpu_ms);
+            if known.millicores.is_some() {
+                let seconds = (to.cpu_ms - from.cpu_ms) as f64 / 1000.0;
+                let kubelet = (to.cpu_seconds - from.cpu_seconds) / seconds * 1000.0;
+                let served = mean(&samples[&key], span, |sample| sample.millicores);
+                println!("{key:?}: kubelet {kubelet:.2} m over {seconds:.1} s, served {served:.2} m");
+                assert!((served / kubelet - 1.0).abs() <= 0.03, "{key:?}: {served} m, kubelet {kubelet} m");
+                compared += 1;
             }
-            assert!(compared >= 6, "only {compared} values of {node} were compared");
+            if known.mebibytes.is_some() {
+                let served = mean(&samples[&key], span, |sample| sample.bytes);
+                println!("{key:?}: kubelet {} bytes, served {served:.0} bytes", to.bytes);
+                assert!((served / to.bytes - 1.0).abs() <= 0.03, "{key:?}: {served}, kubelet {}", to.bytes);
+                compared += 1;
+            }
         }
+        assert!(compared >= 6, "only {compared} values were compared");
     });
-}
-
-/// Compares what is known of a container; how many values that are.
-fn compare(known: &loads::Known, from: Counter, to: Counter, samples: &[Sample]) -> usize {
-    let what = format!("{} {}", known.pod, known.container);
-    let span = (from.cpu_ms, to.cpu_ms);
-    if known.millicores.is_some() {
-        let seconds = (to.cpu_ms - from.cpu_ms) as f64 / 1000.0;
-        let kubelet = (to.cpu_seconds - from.cpu_seconds) / seconds * 1000.0;
-        let served = mean(samples, span, |sample| sample.millicores);
-        println!("{what}: kubelet {kubelet:.2} m over {seconds:.1} s, served {served:.2} m");
-        assert!((served / kubelet - 1.0).abs() <= 0.03, "{what}: {served} m, kubelet {kubelet} m");
-    }
-    if known.mebibytes.is_some() {
-        let served = mean(samples, span, |sample| sample.bytes);
-        println!("{what}: kubelet {} bytes, served {served:.0} bytes", to.bytes);
-        assert!((served / to.bytes - 1.0).abs() <= 0.03, "{what}: {served}, kubelet {}", to.bytes);
-    }
-    usize::from(known.millicores.is_some()) + usize::from(known.mebibytes.is_some())
 }

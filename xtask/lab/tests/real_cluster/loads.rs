@@ -1,4 +1,4 @@
-//! Pods whose use is known, the same on each node: the kernel enforces the limit of a burner, and a holder has written every page that it holds.
+//! Pods whose use is known: the kernel enforces the limit of a burner, and a holder has written every page that it holds.
 
 use serde_json::{Value, json};
 
@@ -43,24 +43,19 @@ const LOADS: [Load; 6] = [
 ];
 
 /// What is known of a container: its pod, its name, millicores, MiB.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Known {
-    pub pod: String,
+    pub pod: &'static str,
     pub container: &'static str,
     pub millicores: Option<u32>,
     pub mebibytes: Option<u32>,
 }
 
-/// The name of a pod on a node: as the kubelet names static ones.
-pub fn on(pod: &str, node: &str) -> String {
-    format!("{pod}-{node}")
-}
-
-/// Every container on a node of which something is known.
-pub fn known(node: &str) -> Vec<Known> {
+/// Every container of which something is known.
+pub fn known() -> Vec<Known> {
     let of = |load: &'static Load| {
         load.containers.iter().map(|container| Known {
-            pod: on(load.name, node),
+            pod: load.name,
             container: container.name,
             millicores: container.millicores,
             mebibytes: match container.work {
@@ -72,17 +67,12 @@ pub fn known(node: &str) -> Vec<Known> {
     LOADS.iter().flat_map(of).collect()
 }
 
-/// The pods of a node, for the API. No scheduler is asked: each driver has every load.
-pub fn pods(node: &str) -> Vec<Value> {
-    let of = |load: &Load| {
-        let mut pod = pod("default", &on(load.name, node), load.containers);
-        pod["spec"]["nodeName"] = node.into();
-        pod
-    };
-    LOADS.iter().map(of).collect()
+/// The pods, for the API.
+pub fn pods() -> Vec<Value> {
+    LOADS.iter().map(|load| pod("default", load.name, load.containers)).collect()
 }
 
-/// The pod that every kubelet runs by itself.
+/// The pod that the kubelet runs by itself.
 pub fn static_pod() -> Value {
     pod(
         STATIC_NAMESPACE,
