@@ -81,7 +81,9 @@ impl<'a, 'b> Memory<'a, 'b> {
         }
         let subsys = cgroup.member("cgroup.subsys", &["subsys"])?;
         let memory_id = enumerator(btf, "cgroup_subsys_id", "memory_cgrp_id", "memory_cgrp_id", 63)?;
-        layout.cgroup_memory_css = subsys + memory_id;
+        layout.cgroup_memory_css = subsys
+            .checked_add(memory_id)
+            .ok_or_else(|| missing("cgroup.subsys", "its offset is too large"))?;
         layout.css_flags =
             Struct::find(btf, "cgroup_subsys_state")?.member("cgroup_subsys_state.flags", &["flags"])?;
         Ok(Self(memory))
@@ -106,7 +108,8 @@ impl<'a, 'b> Memory<'a, 'b> {
         let state = |ty| {
             let found =
                 btf.member(ty, &["state"]).ok_or_else(|| missing("memcg_vmstats.state", "no such member"))?;
-            Ok(found.offset + slot)
+            let offset = found.offset.checked_add(slot);
+            offset.ok_or_else(|| missing("memcg_vmstats.state", "its offset is too large"))
         };
         let (offset, is_pointer) = match btf.shape(member.ty) {
             Shape::Pointer(target) => match btf.shape(target) {
