@@ -39,14 +39,10 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     steps.run("cargo-deny bans licenses sources", Count::One, deny(root, &check));
     advisories(root, &mut steps);
 
-    let product = cargo(root, &["test", "--workspace", "--exclude", "waggle-lab", "--no-fail-fast"]);
-    let product = product.map(|mut command| {
-        command.env("RUST_TEST_THREADS", AT_ONCE);
-        command
-    });
-    let mut outputs = vec![steps.run("tests", Count::Tests, product)];
-    let own = ["test", "-p", "waggle-lab", "--lib", "--bins", "--no-fail-fast"];
-    outputs.push(steps.run("tests of the lab", Count::Tests, cargo(root, &own)));
+    let mut outputs = vec![
+        steps.run("tests", Count::Tests, quick_tests(root)),
+        steps.run("tests in documentation", Count::Tests, cargo(root, &["test", "--workspace", "--doc"])),
+    ];
     outputs.extend(slow(root, &mut steps, quick));
     if !quick {
         fuzz::steps(root, &mut steps);
@@ -69,7 +65,7 @@ pub fn kernels(root: &Path) -> Result<ExitCode> {
     let mut steps = Steps::new(root);
     println!("==> release build for virtual machines");
     build::static_release(root)?;
-    let args = ["test", "-p", "waggle-lab", "--test", "kernels", "--", "--include-ignored"];
+    let args = ["test", "--workspace", "--test", "kernels", "--", "--include-ignored"];
     let command = cargo(root, &args).and_then(|mut command| {
         command.env("WAGGLE_KERNELS_WHOLE", "1");
         lab::environment(root, &mut command)?;
@@ -78,6 +74,21 @@ pub fn kernels(root: &Path) -> Result<ExitCode> {
     let output = steps.run("kernel matrix", Count::Tests, command);
     print!("\n{}", summary::table(&output));
     Ok(if steps.finish().is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The crates with test programs that need nothing special. Those of the lab are run by [`slow`].
+const QUICK: [&str; 4] = ["agent", "aggregator", "aggregator/fuzz", "aggregator/stand-in"];
+
+/// Every test of a library or program of ours, and the test programs of [`QUICK`]. All steps name the workspace and choose by target:
+/// with other packages cargo selects other features, and compiles what all of them share once more.
+fn quick_tests(root: &Path) -> Result<Command> {
+    let mut command = cargo(root, &["test", "--workspace", "--no-fail-fast", "--lib", "--bins"])?;
+    for package in QUICK {
+        let programs = test_programs(&root.join(package).join("tests"))?;
+        command.args(programs.iter().flat_map(|program| ["--test", program]));
+    }
+    command.env("RUST_TEST_THREADS", AT_ONCE);
+    Ok(command)
 }
 
 /// Tests of one program at once: most of them wait for a clock or a socket, so more than there are cores.
@@ -115,7 +126,7 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
         .into_iter()
         .partition(|program| CONTROL_PLANE.iter().any(|beginning| program.starts_with(beginning)));
     let mut run = |name: &str, programs: &[String]| {
-        let command = cargo(root, &["test", "-p", "waggle-lab", "--no-fail-fast"]).and_then(|mut command| {
+        let command = cargo(root, &["test", "--workspace", "--no-fail-fast"]).and_then(|mut command| {
             command.args(programs.iter().flat_map(|program| ["--test", program]));
             if !quick {
                 // Those that need nothing special are run here too: no other step does.
@@ -129,7 +140,7 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
     vec![run(names[0], &machines), run(names[1], &planes), run(names[2], &nodes)]
 }
 
-/// The names of the lab's test programs, in order: a file, or a folder with a `main.rs`.
+/// The names of the test programs in a folder, in order: a file, or a folder with a `main.rs`.
 fn test_programs(dir: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut names = Vec::new();

@@ -3,7 +3,7 @@
 //! All three run in one process, in turns, over the same cgroups: ratios of one run can be compared, times of
 //! different runs cannot. Every method also reads the node's totals, as a snapshot must.
 //!
-//! `collector_bench [--make-below DIR] [--without-memory] [--rounds N] [--json] [--steady TIME -- PROGRAM ARGUMENT…]`
+//! `collector_bench [--make-below DIR] [--without-memory] [--pods N] [--rounds N] [--json] [--steady TIME -- PROGRAM ARGUMENT…]`
 //!
 //! With `--steady` it also runs the program, an agent, over the same cgroups and measures it.
 
@@ -23,17 +23,20 @@ mod ways;
 use common::Tree;
 use ways::METHODS;
 
-const PODS: u32 = 100;
+/// Containers of a pod: with the pod's own, four cgroups.
 const CONTAINERS: u32 = 3;
 
 #[derive(Parser)]
 struct Args {
-    /// A cgroup2 directory to make 400 cgroups below, removed at the end [default: the machine's mount]
+    /// A cgroup2 directory to make the cgroups below, removed at the end [default: the machine's mount]
     #[arg(long)]
     make_below: Option<PathBuf>,
     /// Make them without the memory controller
     #[arg(long)]
     without_memory: bool,
+    /// Pods of three containers, which are four cgroups each
+    #[arg(long, default_value_t = 100)]
+    pods: u32,
     /// Snapshots of each method
     #[arg(long, default_value_t = 200)]
     rounds: usize,
@@ -58,10 +61,10 @@ fn main() -> anyhow::Result<()> {
     }
     let below = args.make_below.clone().or_else(cgroup2_mount);
     let below = below.ok_or_else(|| anyhow::anyhow!("no cgroup2 mount: name one with --make-below"))?;
-    let (tree, containers) = make(&below, !args.without_memory)?;
+    let (tree, containers) = make(&below, args.pods, !args.without_memory)?;
     let mut report = ways::measure(&tree.root, args.rounds)?;
     if let Some(time) = args.steady {
-        report["steady"] = steady::steady(&tree.root, &containers, &args.program, time)?;
+        report["steady"] = steady::steady(&tree, &containers, &args.program, time)?;
     }
     if !args.json {
         print(&report);
@@ -80,11 +83,11 @@ fn cgroup2_mount() -> Option<PathBuf> {
 }
 
 /// The tree, and the directories of its containers.
-fn make(below: &Path, memory: bool) -> anyhow::Result<(Tree, Vec<PathBuf>)> {
+fn make(below: &Path, pods: u32, memory: bool) -> anyhow::Result<(Tree, Vec<PathBuf>)> {
     let controllers: &[&str] = if memory { &["cpu", "memory"] } else { &["cpu"] };
     let tree = Tree::make(below, &format!("waggle-bench-{}", std::process::id()), controllers)?;
     let mut containers = Vec::new();
-    for number in 0..PODS {
+    for number in 0..pods {
         let pod = tree.pod(number)?;
         for container in 0..CONTAINERS {
             containers.push(Tree::container(&pod, number * CONTAINERS + container)?);
@@ -123,6 +126,14 @@ fn print(report: &Value) {
             of("wall_median_ns_per_cgroup"),
         );
     }
+    let phase = |name: &str| report["phases"][name].as_f64().unwrap_or_default() / 1000.0;
+    println!(
+        "phases of a snapshot by eBPF, medians: flush {:.0} µs, walk {:.0} µs, identify {:.0} µs; encoding it {:.0} µs",
+        phase("flush_median_ns"),
+        phase("walk_median_ns"),
+        phase("identify_median_ns"),
+        phase("encode_median_ns"),
+    );
     let ratio = |name: &str| report["ratios"][name].as_f64().unwrap_or_default();
     println!(
         "kept descriptors / eBPF snapshot {:.1}, open/read/close / eBPF snapshot {:.1}",
@@ -137,5 +148,20 @@ fn print(report: &Value) {
             report["steady"]["peak_rss_kib"],
             report["steady"]["ticking"]
         );
+        match report["steady"]["charged"].as_object() {
+            Some(charged) => {
+                let kib = |name: &str| charged.get(name).and_then(Value::as_u64).unwrap_or_default() / 1024;
+                println!(
+                    "its cgroup is charged {} KiB: {} KiB of the kernel's memory, {} KiB anonymous, {} KiB of files",
+                    kib("total"),
+                    kib("kernel"),
+                    kib("anon"),
+                    kib("file")
+                );
+            }
+            None => {
+                println!("what its cgroup is charged is not known: no memory controller on cgroup v2 here")
+            }
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::common::Tree;
+
 /// Loading is not steady, and a stream needs a moment until it is live.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -22,10 +24,10 @@ impl Drop for Running {
     }
 }
 
-/// Runs `command` with `--cgroup-root` of `root` and measures it over `time`, while every container of `containers`
+/// Runs `command` with `--cgroup-root` of the tree, in a cgroup of its own where memory is charged, and measures it over `time`, while every container of `containers`
 /// has a process that uses a little CPU twice a second: counters that never change would cost too little to report.
 pub fn steady(
-    root: &Path,
+    tree: &Tree,
     containers: &[PathBuf],
     command: &[String],
     time: Duration,
@@ -37,15 +39,23 @@ pub fn steady(
         .map(|container| Command::new(&this).arg("--tick").arg(container).spawn().map(Running))
         .collect();
     let ticking = ticking.context("cannot start the containers' processes")?;
-    let child = Command::new(program)
+    let house = tree.root.join("agent");
+    fs::create_dir(&house).context("cannot make the agent's cgroup")?;
+    // The shell moves itself, so that everything of the program is charged to its cgroup from the start.
+    let script = "echo 0 > \"$0\"/cgroup.procs && exec \"$@\"";
+    let child = Command::new("sh")
+        .args(["-c", script])
+        .arg(&house)
+        .arg(program)
         .args(arguments)
         .arg("--cgroup-root")
-        .arg(root)
+        .arg(&tree.root)
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
     let mut agent = Running(child);
     std::thread::sleep(SETTLE);
     let mut measured = watch(agent.0.id(), time)?;
+    measured["charged"] = charged(&house)?;
     if let Some(status) = agent.0.try_wait()? {
         anyhow::bail!("{program} ended while it was measured: {status}");
     }
@@ -81,6 +91,19 @@ fn watch(pid: u32, time: Duration) -> anyhow::Result<Value> {
         "seconds": span.as_secs_f64(), "cpu_ns": used, "share_of_a_core": used as f64 / span.as_nanos() as f64,
         "rss_kib": kib("VmRSS"), "peak_rss_kib": kib("VmHWM"),
     }))
+}
+
+/// What the cgroup is charged, in bytes; null where it has no memory controller.
+fn charged(house: &Path) -> anyhow::Result<Value> {
+    let Ok(total) = fs::read_to_string(house.join("memory.current")) else { return Ok(Value::Null) };
+    let mut charged = json!({"total": total.trim().parse::<u64>()?});
+    let stat = fs::read_to_string(house.join("memory.stat"))?;
+    for (name, value) in stat.lines().filter_map(|line| line.split_once(' ')) {
+        if ["anon", "file", "kernel", "slab", "pagetables", "kernel_stack", "percpu"].contains(&name) {
+            charged[name] = json!(value.parse::<u64>()?);
+        }
+    }
+    Ok(charged)
 }
 
 /// CPU time of all threads, ns.

@@ -1,14 +1,16 @@
-//! The ways of reading a snapshot, in turns in one process.
+//! The ways of reading a snapshot, in turns in one process, and the phases of the one by eBPF.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use waggle_agent::collect::bpf::{BpfWalk, LEAST_SLOTS};
 use waggle_agent::collect::cgroupfs::Cgroupfs;
-use waggle_agent::collect::{Collector, Kubepods, Snapshot};
+use waggle_agent::collect::{BootTime, Collector, Costs, Kubepods, Snapshot};
+use waggle_agent::report::{Encoder, LocalRing};
 
 /// Wall and CPU time of one method's runs, ns.
 #[derive(Default)]
@@ -27,16 +29,54 @@ impl Times {
     }
 
     fn report(&mut self, cgroups: usize) -> Value {
-        let of = |times: &mut Vec<u64>| {
-            times.sort_unstable();
-            let median = times.get(times.len() / 2).copied().unwrap_or_default();
-            (median, times.iter().sum::<u64>() / (times.len() as u64).max(1))
-        };
-        let (wall, wall_mean) = of(&mut self.wall);
-        let (cpu, cpu_mean) = of(&mut self.cpu);
+        let mean = |times: &[u64]| times.iter().sum::<u64>() / (times.len() as u64).max(1);
+        let (wall, cpu) = (median(&mut self.wall), median(&mut self.cpu));
         json!({
-            "wall_median_ns": wall, "wall_mean_ns": wall_mean, "cpu_median_ns": cpu, "cpu_mean_ns": cpu_mean,
+            "wall_median_ns": wall, "wall_mean_ns": mean(&self.wall),
+            "cpu_median_ns": cpu, "cpu_mean_ns": mean(&self.cpu),
             "wall_median_ns_per_cgroup": wall / (cgroups as u64).max(1),
+        })
+    }
+}
+
+fn median(times: &mut [u64]) -> u64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// The phases of the snapshots by eBPF: what the collector measured itself, and from snapshot to bytes of the stream.
+#[derive(Default)]
+struct Phases {
+    flush: Vec<u64>,
+    walk: Vec<u64>,
+    identify: Vec<u64>,
+    encode: Vec<u64>,
+    ring: LocalRing,
+    encoder: Encoder,
+    sent: BootTime,
+}
+
+impl Phases {
+    fn add(&mut self, costs: &Costs, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.flush.push(ns(costs.flush));
+        self.walk.push(ns(costs.walk));
+        self.identify.push(ns(costs.identify));
+        let begun = Instant::now();
+        self.ring.push(snapshot);
+        let frame = self.ring.next(self.sent, snapshot.boot, Duration::ZERO);
+        let frame = frame.ok_or_else(|| anyhow::anyhow!("the ring has no frame to send"))?;
+        self.sent = frame.boot;
+        let bytes = self.encoder.encode(frame, &self.ring, false).encode_to_vec();
+        std::hint::black_box(bytes);
+        self.encode.push(ns(begun.elapsed()));
+        Ok(())
+    }
+
+    fn report(&mut self) -> Value {
+        json!({
+            "flush_median_ns": median(&mut self.flush), "walk_median_ns": median(&mut self.walk),
+            "identify_median_ns": median(&mut self.identify), "encode_median_ns": median(&mut self.encode),
         })
     }
 }
@@ -65,6 +105,7 @@ pub fn measure(root: &Path, rounds: usize) -> anyhow::Result<Value> {
     let files: Vec<&str> =
         read.into_iter().filter(|name| paths.last().is_some_and(|path| path.join(name).exists())).collect();
     let mut times: [Times; 4] = Default::default();
+    let mut phases = Phases::default();
     for round in 0..rounds {
         let [walk, whole, files_kept, files_opened] = &mut times;
         // One way round and then the other, each beginning once: what follows the file readers finds cold caches.
@@ -72,7 +113,10 @@ pub fn measure(root: &Path, rounds: usize) -> anyhow::Result<Value> {
         for turn in 0..METHODS.len() {
             match (round + turn * step) % METHODS.len() {
                 0 => drop(walk.run(|| bpf.walk())?),
-                1 => whole.run(|| bpf.snapshot(&mut snapshot))?,
+                1 => {
+                    whole.run(|| bpf.snapshot(&mut snapshot))?;
+                    phases.add(&Collector::costs(&bpf), &snapshot)?;
+                }
                 2 => files_kept.run(|| kept.snapshot(&mut snapshot))?,
                 _ => drop(files_opened.run(|| open_read_close(root, &paths, &files))?),
             }
@@ -86,6 +130,7 @@ pub fn measure(root: &Path, rounds: usize) -> anyhow::Result<Value> {
     for (name, times) in METHODS.into_iter().zip(&mut times) {
         report[name] = times.report(cgroups);
     }
+    report["phases"] = phases.report();
     let ratio = |slow: &str, fast: &str, key: &str| {
         let of = |name: &str| report[name][key].as_f64().unwrap_or_default();
         (of(slow) / of(fast).max(1.0) * 100.0).round() / 100.0

@@ -107,7 +107,7 @@ pub async fn ask(mut sender: SendRequest<Empty<Bytes>>, peer: &Peer) -> Result<S
         response.into_body().collect().await.map(|_| status)
     };
     let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
-    answer.map_err(|_| "no answer in 30 s".to_owned())?.map_err(|error: hyper::Error| error.to_string())
+    answer.map_err(|_| "no answer in 30 s".to_owned())?.map_err(|error: hyper::Error| format!("{error:?}"))
 }
 
 /// The machine cannot bear two loads at once; the tests that make one wait for each other.

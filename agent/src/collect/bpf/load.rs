@@ -112,9 +112,10 @@ fn load_program(object: &mut Ebpf) -> Result<(), Refusal> {
 
 /// What a refused `BPF_PROG_LOAD` means.
 fn refusal_of(error: &io::Error, log: &str) -> Refusal {
-    // The kernel hides the helper from programs in confidentiality mode (`kernel/trace/bpf_trace.c`).
+    // The kernel hides the helpers that read its memory in confidentiality mode (`kernel/trace/bpf_trace.c`). aya then
+    // takes the kernel for an old one and has the program call bpf_probe_read.
     let hidden = log.lines().any(|line| {
-        line.contains("bpf_probe_read_kernel")
+        line.contains("bpf_probe_read")
             && (line.contains("unknown func") || line.contains("cannot use helper"))
     });
     if hidden {

@@ -21,25 +21,23 @@ struct Load {
 
 const BURN: &[&str] = &["burn"];
 
-const LOADS: [Load; 6] = [
-    Load { name: "burner-50", containers: &[Container { name: "burn", work: BURN, millicores: Some(50) }] },
-    Load { name: "burner-100", containers: &[Container { name: "burn", work: BURN, millicores: Some(100) }] },
-    Load { name: "burner-250", containers: &[Container { name: "burn", work: BURN, millicores: Some(250) }] },
+const fn burner(name: &'static str, millicores: u32) -> Container {
+    Container { name, work: BURN, millicores: Some(millicores) }
+}
+
+const fn holder(name: &'static str, work: &'static [&'static str]) -> Container {
+    Container { name, work, millicores: None }
+}
+
+/// Burners take a sixth of the node's one processor: an idle emulated node needs up to half of it on a slow host, and one
+/// without a reserve serves nothing. Containers share pods because the host pays for each sandbox and its network.
+const LOADS: [Load; 3] = [
+    Load { name: "burners", containers: &[burner("a", 20), burner("b", 50), burner("c", 100)] },
     Load {
-        name: "holder-64",
-        containers: &[Container { name: "hold", work: &["hold", "64Mi"], millicores: None }],
+        name: "holders",
+        containers: &[holder("small", &["hold", "64Mi"]), holder("large", &["hold", "200Mi"])],
     },
-    Load {
-        name: "holder-200",
-        containers: &[Container { name: "hold", work: &["hold", "200Mi"], millicores: None }],
-    },
-    Load {
-        name: "pair",
-        containers: &[
-            Container { name: "hold", work: &["hold", "48Mi"], millicores: None },
-            Container { name: "sidecar", work: &["sleep"], millicores: None },
-        ],
-    },
+    Load { name: "pair", containers: &[holder("hold", &["hold", "48Mi"]), holder("sidecar", &["sleep"])] },
 ];
 
 /// What is known of a container: its pod, its name, millicores, MiB.

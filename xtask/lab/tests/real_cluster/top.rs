@@ -43,7 +43,10 @@ fn kubectl_top_shows_the_known_loads() {
             if let Some(limit) = known.millicores.map(f64::from) {
                 let id = container_id(cluster, "default", known.pod, known.container).await;
                 let kernel = after.millicores_since(&before, &id);
-                println!("{}: limit {limit} m, the kernel's counter {kernel:.1} m, shown {cpu} m", known.pod);
+                println!(
+                    "{}: limit {limit} m, the kernel's counter {kernel:.1} m, shown {cpu} m",
+                    known.container
+                );
                 // The limit is the truth, unless the machine did not get the time to reach it: then the kernel knows. Its
                 // counter is of a span that is a second off, and kubectl shows whole thousandths.
                 let (truth, slack) = if kernel < 0.95 * limit { (kernel, 1.5) } else { (limit, 0.0) };
@@ -90,7 +93,7 @@ fn kubectl_top_shows_the_node() {
         let cpu: f64 = words[1].strip_suffix('m').unwrap().parse().unwrap();
         let memory: f64 = words[3].strip_suffix("Mi").unwrap().parse().unwrap();
         // More than a part of its burners, and not more than its one processor; more than what its pods hold.
-        assert!((300.0..1020.0).contains(&cpu), "{text}");
+        assert!((130.0..1020.0).contains(&cpu), "{text}");
         assert!((344.0..2048.0).contains(&memory), "{text}");
     });
 }

@@ -11,7 +11,7 @@ use super::loads;
 
 const LABEL: &str = "real-cluster";
 /// From the objects to running containers: images are there, the machine is slow.
-const PODS_RUN: Duration = Duration::from_mins(6);
+const PODS_RUN: Duration = Duration::from_mins(10);
 /// The window of what is served.
 pub const WINDOW: Duration = Duration::from_secs(15);
 

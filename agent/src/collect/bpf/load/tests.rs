@@ -13,6 +13,7 @@ fn what_the_kernel_says_becomes_a_named_reason() {
     for log in [
         "0: (85) call bpf_probe_read_kernel#113\nunknown func bpf_probe_read_kernel#113\n",
         "program of this type cannot use helper bpf_probe_read_kernel#113",
+        "12: (85) call bpf_probe_read#4\nprogram of this type cannot use helper bpf_probe_read#4\n",
     ] {
         assert_eq!(refusal_of(&invalid, log).reason, Reason::Lockdown, "{log}");
     }

@@ -16,6 +16,9 @@ use waggle_lab::{
 use crate::{FIRSTS, cgroups, recorder};
 
 const MIB: u64 = 1 << 20;
+/// What a program has at least that was executed in its cgroup, as container runtimes do. This process only moved in: what it
+/// had before is charged elsewhere, and a cgroup that is charged nothing is taken for one that is not measured.
+const LEAST_BYTES: usize = 256 << 10;
 
 /// Joins the cgroup, tells that it has begun, and works until it is killed.
 pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
@@ -26,9 +29,12 @@ pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
         .open(FIRSTS)
         .and_then(|mut pipe| pipe.write_all(first.as_bytes()))
         .with_context(|| format!("cannot write to {FIRSTS}"))?;
+    let least = work::hold(LEAST_BYTES);
+    black_box(&least);
     match what {
         Work::Burn => work::burn(),
         Work::Hold(mib) => {
+            drop(least);
             // Kept in a variable: what is held is given back when it goes.
             let held = work::hold(usize::try_from(mib * MIB)?);
             black_box(&held);
