@@ -73,12 +73,12 @@ async fn agent(vm: &Vm) -> Result<()> {
     vm.node.act(Act::Spawn { name: AGENT.to_owned(), program }).await.map(drop)
 }
 
-/// One page of the agent's port; `None` while it does not answer.
-async fn page(vm: &Vm, page: &str) -> Result<Option<String>> {
+/// One page of the agent's port; while it does not answer, what wget says.
+async fn page(vm: &Vm, page: &str) -> Result<std::result::Result<String, String>> {
     let url = format!("http://127.0.0.1:10255/{page}");
     let argv = ["/bin/busybox", "wget", "-q", "-T", "5", "-O", "-", &url];
     let (status, text) = run(vm, Rights::Root, &argv, SECOND * 20).await?;
-    Ok((status == 0).then_some(text))
+    Ok(if status == 0 { Ok(text) } else { Err(text) })
 }
 
 fn value(metrics: &str, name: &str) -> Option<u64> {
@@ -88,19 +88,22 @@ fn value(metrics: &str, name: &str) -> Option<u64> {
 /// Waits until the agent reports so many cgroups and is alive.
 async fn reports(vm: &Vm, cgroups: u64, limit: Duration) -> Result<String> {
     let begun = Instant::now();
-    let mut last = None;
+    let mut last = "nothing".to_owned();
     while begun.elapsed() < limit {
-        if let Some(metrics) = page(vm, "metrics").await? {
-            let seen = value(&metrics, "waggle_agent_cgroups");
-            if seen == Some(cgroups) && page(vm, "livez").await?.is_some() {
-                return Ok(metrics);
+        last = match page(vm, "metrics").await? {
+            Ok(metrics) => {
+                let seen = value(&metrics, "waggle_agent_cgroups");
+                if seen == Some(cgroups) && page(vm, "livez").await?.is_ok() {
+                    return Ok(metrics);
+                }
+                format!("{seen:?}")
             }
-            last = seen;
-        }
+            Err(text) => text,
+        };
         sleep(SECOND / 4).await;
     }
     let log = vm.node.read(&format!("/run/log/{AGENT}")).await.unwrap_or_default();
-    anyhow::bail!("the agent reports {last:?} cgroups instead of {cgroups} after {limit:?}:\n{log}")
+    anyhow::bail!("the agent reports {last} cgroups instead of {cgroups} after {limit:?}:\n{log}")
 }
 
 /// Pod and container cgroups of one pod of [`start`], its pause container included.
@@ -240,7 +243,7 @@ async fn out_of_memory(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
         |text: &str| Act::Write { path: format!("/sys/fs/cgroup/{HOUSE}/memory.max"), text: text.to_owned() };
     vm.node.act(limit("100K")).await?;
     let begun = Instant::now();
-    while page(&vm, "livez").await?.is_some() {
+    while page(&vm, "livez").await?.is_ok() {
         ensure!(begun.elapsed() < SECOND * 20, "the agent survived a limit of 100 KiB");
     }
     let events = vm.node.read(&format!("/sys/fs/cgroup/{HOUSE}/memory.events")).await?;

@@ -27,9 +27,9 @@ fn main() -> ExitCode {
     let machines = Arc::new(Machines::default());
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(rows::trials(&machines, whole));
+    trials.extend(refusals::trials(&machines));
     if whole {
         trials.extend(layouts::trials(&machines));
-        trials.extend(refusals::trials(&machines));
         trials.extend(events::trials(&machines));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
