@@ -1,4 +1,4 @@
-//! Follows a loaded kubepods: what the agent's collector says against the kernel's files.
+//! Follows a loaded kubepods and compares the agent's collector with the kernel's files.
 //!
 //! Once per interval the whole subtree is frozen, the collector takes a snapshot, and the files are read: nothing moves
 //! in between, so CPU must be equal to the microsecond. Memory may differ by what the kernel lets a reader of
@@ -150,7 +150,7 @@ fn freeze(kubepods: &Path, frozen: bool) -> anyhow::Result<()> {
     }
 }
 
-/// What the files say, by cgroup id. Each file is opened anew: the reference shares nothing with the collectors.
+/// The files' values by cgroup id. Opens each file on each call, so that the reference shares nothing with the collectors.
 fn files(kubepods: &Path) -> anyhow::Result<BTreeMap<u64, (PathBuf, Values)>> {
     let mut all = BTreeMap::new();
     let mut open = vec![kubepods.to_owned()];

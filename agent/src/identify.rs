@@ -14,7 +14,7 @@ pub struct PodUid(Box<str>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContainerId([u8; 32]);
 
-/// What a cgroup path says.
+/// A parsed cgroup path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The pod.
@@ -26,7 +26,7 @@ pub struct Identity {
 /// An identity and how far above the path's end it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// Whose cgroup it is.
+    /// The pod, and the container if the path is inside one.
     pub identity: Identity,
     /// Components below the one that names the pod or container; 0: the path is that very cgroup.
     pub below: usize,

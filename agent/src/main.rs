@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// What is at least that important, or what `RUST_LOG` says: standard output belongs to the command.
+/// Logs to standard error from this level up, or as `RUST_LOG` sets; standard output belongs to the command.
 fn log_to_stderr(node: &NodeArgs, least: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(least));

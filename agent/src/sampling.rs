@@ -74,7 +74,7 @@ impl Sampling {
     fn failed(&mut self, error: &CollectError) {
         self.telemetry.dropped();
         self.failures = self.failures.saturating_add(1);
-        // The first, and then ever more rarely: a node without kubepods may stay so for long.
+        // Log at 1, 2, 4, 8 … failures: a node can be without kubepods for a long time.
         if self.failures.is_power_of_two() {
             let reason =
                 if matches!(error, CollectError::NoKubepods { .. }) { "no-kubepods" } else { "error" };

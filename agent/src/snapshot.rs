@@ -95,7 +95,7 @@ fn report(newest: &Snapshot, first: Option<&Snapshot>, page: u64) -> Report {
         (&a.identity.pod, a.identity.container).cmp(&(&b.identity.pod, b.identity.container))
     });
     let cgroups = samples.into_iter().map(|sample| {
-        // A container whose cgroup counts nothing has no values: they would be zeros.
+        // Do not print zeros for a container whose cgroup is not charged.
         let counts = sample.memory.is_none_or(|memory| memory.usage_pages > 0);
         let cpu_ns = sample.cpu_ns.filter(|_| counts);
         CgroupReport {

@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// CPU alone would make every pod incomplete: the agent says so rather than report that it is ready.
+    /// With CPU alone every pod would be incomplete, so the agent must stay unready and report the reason.
     #[test]
     fn a_node_with_memory_on_v1_is_refused_by_name_with_the_remedy() {
         let mount = Mount::Hybrid { memory: false };

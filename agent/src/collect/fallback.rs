@@ -95,14 +95,14 @@ pub(crate) struct WalkWithFallback {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    /// The walk is in use, and failed so many times in a row.
+    /// The walk is in use; the number of its consecutive failures.
     Walking { failures: u32 },
     /// Files are read until the walk is tried again.
     Waiting(Refusal),
 }
 
 impl WalkWithFallback {
-    /// A walk none of whose fields is proven yet.
+    /// A walk with no proven field yet.
     pub(crate) fn new(walk: Box<dyn Walk>, open_files: OpenFiles, clock: Clock, processors: u64) -> Self {
         let mut collector = Self {
             walk,
@@ -200,7 +200,7 @@ impl WalkWithFallback {
         let below = below().cycle().skip(begin).take(COMPARED.min(count));
         let mut readings = Vec::with_capacity(COMPARED + 1);
         for cgroup in tops.chain(below) {
-            // What the files cannot say is no fault of the walk.
+            // An error of the file reader is not counted against the walk.
             let Ok(files) = self.supplement.read_once(&cgroup.path) else { continue };
             let elapsed_ns = (self.clock)().0.saturating_sub(self.walked.boot.0);
             let (cgroup, walk) = (cgroup.id, cgroup.counters);

@@ -18,7 +18,7 @@ impl Reader {
         Self { buffer: vec![0; 8 * 1024] }
     }
 
-    /// The text of an open file from its beginning. A file of the kernel is made anew for each read at offset 0.
+    /// Reads an open file from offset 0. kernfs regenerates the content on each such read.
     pub(crate) fn read(&mut self, file: &OwnedFd) -> io::Result<&[u8]> {
         let mut length = 0;
         loop {
@@ -62,7 +62,7 @@ impl Kept {
         }
     }
 
-    /// The text; `None` if there is no such file.
+    /// The content; `None` if the file does not exist.
     pub(crate) fn read<'r>(&self, reader: &'r mut Reader) -> io::Result<Option<&'r [u8]>> {
         match self {
             Self::Open(file) => reader.read(file).map(Some),

@@ -139,7 +139,7 @@ pub struct Costs {
     pub flush: Duration,
     /// The walk, all of it under the kernel's `cgroup_mutex`; reading all files without a walk.
     pub walk: Duration,
-    /// Finding out whose the cgroups are.
+    /// Time to map cgroup ids to pods and containers.
     pub identify: Duration,
     /// Cgroups that were visited.
     pub seen: usize,

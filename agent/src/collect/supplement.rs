@@ -51,7 +51,7 @@ impl Supplement {
 
     /// Replaces `fields` of every pod and container by what the files say.
     ///
-    /// All counters are hierarchical: where kubepods' own file says 0, every cgroup below has 0, and no other file is read.
+    /// All counters are hierarchical: if the file of kubepods itself has 0, so has every cgroup below, and no other file is read.
     pub(crate) fn fill(&mut self, walked: &mut Walked, fields: Fields) {
         self.unreadable = 0;
         if fields.is_empty() {

@@ -113,7 +113,7 @@ impl Trust {
             Some(_) => {
                 State::Unproven { checks: checks.saturating_add(1), mismatches: mismatches + 1, checked: now }
             }
-            // A node whose pods have gone has nothing to compare and nothing to get wrong.
+            // Without pods there is nothing to compare, and nothing to get wrong.
             None if proven || verdict.witnesses > 0 => State::Proven { mismatches: 0, checked: now },
             None => State::Unproven { checks: checks.saturating_add(1), mismatches: 0, checked: now },
         };

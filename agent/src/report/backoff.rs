@@ -39,8 +39,8 @@ impl Default for Backoff {
 impl Backoff {
     /// A stream was live for `span`; its aggregator wants a first reconnect spread over `spread`.
     ///
-    /// One that was refused soon after its welcome does not begin anew at the shortest wait: two agents on one node
-    /// would otherwise supersede each other for ever, twice a second.
+    /// A stream that ends soon after its welcome does not reset the backoff. Otherwise two agents on one node would
+    /// supersede each other twice a second, indefinitely.
     pub fn was_live(&mut self, spread: Duration, span: Duration, ended: Ended) {
         self.spread = spread;
         if ended != Ended::Refused || span >= RECENT {

@@ -1,5 +1,5 @@
-//! One verified connection to one aggregator: TCP, TLS 1.3, HTTP/2. The CA bundle and the token are read anew for each;
-//! there is no way to skip the verification.
+//! One verified connection to one aggregator: TCP, TLS 1.3, HTTP/2. Each connection reads the CA bundle and the token again;
+//! verification cannot be turned off.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -117,7 +117,7 @@ impl Connector {
                 Ok::<_, io::Error>(TokioIo::new(tls.connect(name, tcp).await?))
             }
         });
-        // The scheme tells tonic to leave TLS to the connector; the authority is the name that the server proves.
+        // With this scheme tonic leaves TLS to the connector. The authority is the name in the server's certificate.
         let endpoint = Endpoint::from_shared(format!("http://{}", self.name.to_str()))
             .map_err(|source| ConnectError::Transport { address, source })?
             .connect_timeout(TIMEOUT)

@@ -61,7 +61,7 @@ impl Encoder {
             let Some(history) = ring.history(sample.cgroup) else { continue };
             let Some(container) = history.container() else { continue };
             self.highest += 1;
-            // An absence after this frame's instant says nothing about its counter.
+            // `absent` bounds the counter only if it is older than this frame.
             let absent = history.absent.filter(|absent| *absent < frame.boot);
             message.introduced.push(Container {
                 handle: self.highest,

@@ -146,7 +146,7 @@ impl Entry {
                 self.found_as = None;
                 self.failures = self.failures.saturating_add(1);
                 self.due = now + jittered(SHORTEST * 2_u32.saturating_pow(self.failures - 1), chance);
-                // Ever more rarely: DNS that is down stays down for a while.
+                // Log at 1, 2, 4, 8 … failures: DNS outages last a while.
                 if self.failures.is_power_of_two() {
                     tracing::warn!(
                         host = self.host, %error, failures = self.failures,

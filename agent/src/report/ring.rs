@@ -81,10 +81,10 @@ impl Counters {
     }
 }
 
-/// What introduces a container to an aggregator: whose it is, and since when it can have used CPU time.
+/// What an aggregator needs to know about a new container: its identity, and the earliest instant at which it can have used CPU.
 #[derive(Debug, Clone)]
 pub struct ContainerHistory {
-    /// Whose it is.
+    /// The pod and container.
     pub identity: Arc<Identity>,
     /// The newest snapshot without it; `None` when it was in the first one.
     pub absent: Option<BootTime>,

@@ -120,7 +120,7 @@ pub(super) async fn run(
             }
         }
         if let Err(error) = &result {
-            // A long outage is logged ever more rarely.
+            // Log at 1, 2, 4, 8 … failures.
             if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
                 tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
             }
@@ -144,7 +144,7 @@ struct Attempt {
     address: SocketAddr,
     /// From the welcome, once there was one.
     spread: Option<Duration>,
-    /// Told when the aggregator wants a new stream.
+    /// Notified when the aggregator asks for a new stream.
     renewal: Arc<Notify>,
 }
 
@@ -242,7 +242,7 @@ impl Attempt {
                     None => return Ok(()),
                 },
                 room = out.reserve(), if due => {
-                    // The stream is ending: its last answer says why.
+                    // The stream is ending; the status of the response has the reason.
                     let Ok(room) = room else {
                         due = false;
                         newest = watch::channel(BootTime(0)).1;

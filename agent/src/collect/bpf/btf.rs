@@ -182,7 +182,7 @@ impl<'b> Btf<'b> {
         Shape::Other
     }
 
-    /// A member of this struct or of its anonymous members. `seen` keeps a corrupt blob from being walked for ever.
+    /// A member of this struct or of its anonymous members. `seen` stops the recursion on cyclic, corrupt BTF.
     fn direct(&self, ty: TypeId, name: &str, depth: u32, seen: &mut HashSet<TypeId>) -> Option<Member> {
         let head = self.head(ty)?;
         if depth == 0 || !matches!(head.kind, kind::STRUCT | kind::UNION) || !seen.insert(ty) {

@@ -37,7 +37,7 @@ struct Entry {
 #[derive(Debug, Clone)]
 enum State {
     Found(Cgroup),
-    /// No listing has shown it in so many attempts; the next is due at a walk.
+    /// Not found by this many listings; the next attempt is due at the given walk.
     Unlisted {
         attempts: u32,
         due: u64,

@@ -8,7 +8,7 @@ use waggle_agent_ebpf::Layout;
 use super::btf::{Btf, Shape, TypeId};
 use crate::collect::{Field, Fields, Reason, Refusal};
 
-/// The function whose presence means that the kernel can iterate cgroups.
+/// If BTF has this function, the kernel can iterate cgroups.
 const ITERATOR: &str = "bpf_iter_cgroup";
 /// Flushes every subsystem of a subtree: up to 6.15 reading `cpu.stat` ends there.
 const FLUSHES_ALL: &str = "cgroup_rstat_flush";
@@ -17,7 +17,7 @@ const LAST_LRU_ITEM: i64 = 4;
 /// Size of a pointer and of a counter.
 const WORD: i64 = 8;
 
-/// What the kernel's BTF says.
+/// What the kernel's BTF provides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offsets {
     /// For the program.

@@ -160,7 +160,7 @@ impl BpfWalk {
         Ok(true)
     }
 
-    /// Learns whose the records are. Returns false if the walk stopped short of pods because a class was new to it.
+    /// Maps the records to pods and containers. Returns false if the walk stopped short of pods because a class was new to it.
     fn identify(&mut self) -> bool {
         let begun = clock::boot();
         let uncertain = self.uncertain;

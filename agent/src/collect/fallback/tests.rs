@@ -8,7 +8,7 @@ use crate::identify::locate;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Kubepods with one container, as files that say so many microseconds and pages.
+/// Kubepods with one container whose files contain the given microseconds and pages.
 struct Node {
     root: tempfile::TempDir,
     now: Arc<AtomicU64>,
@@ -226,7 +226,7 @@ fn without_a_witness_a_field_comes_from_the_files() {
     assert_eq!(collector.fields(), Fields::ALL);
 }
 
-/// What the file reader cannot read says nothing about the walk.
+/// An error of the file reader must not count against the walk.
 #[test]
 fn an_error_of_the_files_is_not_counted_against_the_walk() {
     let node = Node::new();

@@ -73,12 +73,16 @@ async fn agent(vm: &Vm) -> Result<()> {
     vm.node.act(Act::Spawn { name: AGENT.to_owned(), program }).await.map(drop)
 }
 
-/// One page of the agent's port; while it does not answer, what wget says.
+/// One page of the agent's port; what came instead while it does not answer. By nc, because the wget of Debian's static
+/// busybox crashes; its input stays open for a second, because the agent takes an end for a caller who left.
 async fn page(vm: &Vm, page: &str) -> Result<std::result::Result<String, String>> {
-    let url = format!("http://127.0.0.1:10255/{page}");
-    let argv = ["/bin/busybox", "wget", "-q", "-T", "5", "-O", "-", &url];
-    let (status, text) = run(vm, Rights::Root, &argv, SECOND * 20).await?;
-    Ok(if status == 0 { Ok(text) } else { Err(text) })
+    let request = format!(
+        "{{ printf 'GET /{page} HTTP/1.0\\r\\nHost: agent\\r\\n\\r\\n'; /bin/busybox sleep 1; }} | \
+         /bin/busybox nc -w 5 127.0.0.1 10255"
+    );
+    let (_, text) = run(vm, Rights::Root, &["/bin/busybox", "sh", "-c", &request], SECOND * 20).await?;
+    let status = text.split_whitespace().nth(1).map(str::to_owned);
+    Ok(if status.as_deref() == Some("200") { Ok(text) } else { Err(text) })
 }
 
 fn value(metrics: &str, name: &str) -> Option<u64> {

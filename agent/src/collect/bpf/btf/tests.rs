@@ -84,7 +84,7 @@ fn what_cannot_be_walked_is_named() {
     assert_eq!(Btf::parse(&blob.bytes()).unwrap_err(), BtfError::Kind(31));
 }
 
-/// Everything that the resolver asks, of anything that parses.
+/// Runs every query of the resolver on a blob that parses.
 fn ask(bytes: &[u8]) {
     if let Ok(btf) = Btf::parse(bytes) {
         btf.has_function("bpf_iter_cgroup");
