@@ -132,7 +132,13 @@ fn pairs(
     files.iter().filter_map(both).collect()
 }
 
+/// Time for a frozen task to be switched out, in which its last running time is charged: some ticks.
+const SWITCHED_OUT: Duration = Duration::from_millis(20);
+
 /// Freezes or thaws a subtree, and waits until it is done.
+///
+/// A task counts as frozen from `cgroup_enter_frozen`, before it calls `schedule()` (`do_freezer_trap`,
+/// `kernel/signal.c`). On another processor it can still be running then, with up to a tick of time that is not charged yet.
 fn freeze(kubepods: &Path, frozen: bool) -> anyhow::Result<()> {
     let file = kubepods.join("cgroup.freeze");
     fs::write(&file, if frozen { "1" } else { "0" })
@@ -141,6 +147,7 @@ fn freeze(kubepods: &Path, frozen: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
         if fs::read_to_string(kubepods.join("cgroup.events"))?.contains(wanted) {
+            thread::sleep(if frozen { SWITCHED_OUT } else { Duration::ZERO });
             return Ok(());
         }
         if begun.elapsed() > Duration::from_secs(20) {

@@ -109,7 +109,7 @@ impl Views {
         self.announce(node.into());
     }
 
-    /// The names of nodes whose view was published or forgotten. A receiver that lagged looks at everything anew.
+    /// The names of nodes whose view was published or forgotten. A receiver that lagged looks at everything again.
     pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
         self.changes.0.subscribe()
     }

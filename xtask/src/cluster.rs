@@ -37,7 +37,7 @@ pub fn beside_metrics_server(root: &Path, args: &[&str]) -> Result<ExitCode> {
     on_nodes(root, args)
 }
 
-/// Waggle's life on so many nodes, which helm and metrics-server are part of.
+/// Waggle's life on this many nodes, which helm and metrics-server are part of.
 pub fn e2e(root: &Path, nodes: u8) -> Result<ExitCode> {
     setup::helm::ensure(root)?;
     beside_metrics_server(root, &["e2e", "--nodes", &nodes.to_string()])

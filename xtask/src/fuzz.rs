@@ -100,7 +100,7 @@ pub fn steps(root: &Path, steps: &mut Steps) {
     }
 }
 
-/// Compiles it. Only the steered crates are compiled anew: cargo keeps what a wrapper made apart.
+/// Compiles it. Only the steered crates are compiled again: cargo keeps what a wrapper made apart.
 fn build_fuzzer(root: &Path) -> Result<PathBuf> {
     let mut command = build::cargo(root)?;
     command

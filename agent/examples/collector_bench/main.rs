@@ -160,7 +160,7 @@ fn print(report: &Value) {
                 );
             }
             None => {
-                println!("what its cgroup is charged is not known: no memory controller on cgroup v2 here")
+                println!("what its cgroup is charged is not known: no memory controller on cgroup v2 here");
             }
         }
     }

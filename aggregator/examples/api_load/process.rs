@@ -27,7 +27,7 @@ impl Process {
         self.status("VmHWM:")
     }
 
-    /// Begins anew with the peak (proc(5), `clear_refs`).
+    /// Begins again with the peak (proc(5), `clear_refs`).
     pub fn forget_peak(self) {
         fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("the peak can be reset");
     }

@@ -51,7 +51,7 @@ struct Sampled {
 }
 
 impl Cluster {
-    /// So many nodes, everything applied, and two samples of every node: all pods are served.
+    /// This many nodes, everything applied, and two samples of every node: all pods are served.
     pub fn new(nodes: usize) -> Self {
         let source = Source {
             inventory: Inventory::default(),

@@ -46,7 +46,7 @@ pub struct Body {
 }
 
 /// A place among the requests in flight. It is given back at the end of the body, and at the latest when the request's
-/// time is over: a client that does not read is not asked for the next frame, and would keep it for ever.
+/// time is over: a client that does not read is not asked for the next frame, and would keep it forever.
 struct Place {
     permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     timer: AbortHandle,

@@ -14,7 +14,7 @@ use crate::{
     view::{Measured, NodeView, OwnedPodEntry, PodEntry, Snapshot, Usage},
 };
 
-/// So many pods are looked at together: see [`Pods::look`].
+/// This many pods are looked at together: see [`Pods::look`].
 const AHEAD: usize = 32;
 
 /// A pod with its newest complete entry.

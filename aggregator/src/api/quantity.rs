@@ -59,7 +59,7 @@ fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
-/// Writes a number of so many digits to the begin of `text`, two digits at a time.
+/// Writes a number of this many digits to the begin of `text`, two digits at a time.
 #[inline]
 fn put(text: &mut [u8], mut number: u64, digits: usize) {
     let text = text.get_mut(..digits).unwrap_or_default();

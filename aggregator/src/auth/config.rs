@@ -175,7 +175,7 @@ impl AuthConfig {
         }
     }
 
-    /// Follows the ConfigMap for ever. The field selector is what the Role `extension-apiserver-authentication-reader`
+    /// Follows the ConfigMap forever. The field selector is what the Role `extension-apiserver-authentication-reader`
     /// grants: that one name.
     pub async fn run(self, client: Client, patience: Patience, watches: client::Metrics) {
         let source = Source::<ConfigMap> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// So many at once, then one each interval (the limits of upstream's client for reviews).
+/// This many at once, then one each interval (the limits of upstream's client for reviews).
 const BURST: u32 = 400;
 const INTERVAL: Duration = Duration::from_millis(5);
 

@@ -1,4 +1,4 @@
-//! A watch that survives: errors with back-off, silence by beginning anew, expired history by a new list.
+//! A watch that survives: errors with back-off, silence by beginning again, expired history by a new list.
 
 use std::{borrow::Cow, fmt::Debug, pin::pin, time::Duration};
 
@@ -55,7 +55,7 @@ pub struct Metrics {
     pub lists: ByResource,
     /// Failures, after each of which a pause came.
     pub failures: ByResource,
-    /// Lists that fell silent and were begun anew.
+    /// Lists that fell silent and were begun again.
     pub silences: ByResource,
 }
 
@@ -80,7 +80,7 @@ pub struct Source<K> {
     pub resource: &'static str,
 }
 
-/// Follows objects for ever and hands each event on. After every `Init` all objects come as `InitApply`, then `InitDone`:
+/// Follows objects forever and hands each event on. After every `Init` all objects come as `InitApply`, then `InitDone`:
 /// what did not come in between is gone.
 pub async fn follow<K>(
     source: Source<K>,

@@ -158,7 +158,7 @@ impl Presence {
         }
     }
 
-    /// So many of the node's pods are reported by their totals only.
+    /// This many of the node's pods are reported by their totals only.
     pub(super) fn unmeasured_pods(&self, pods: usize) {
         let mut live = self.agents.live.lock();
         if let Some(agent) = live.nodes.get_mut(&self.node).filter(|agent| agent.stream == self.stream) {

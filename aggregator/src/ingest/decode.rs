@@ -393,7 +393,7 @@ impl Decoder {
         capacity: &Capacity,
     ) -> Result<Totals, Fault> {
         let (since, before) = self.node_cpu.unwrap_or_default();
-        // A counter that went back starts anew in the ring; its value is one since boot all the same.
+        // A counter that went back starts again in the ring; its value is one since boot all the same.
         let (since, before) = if node.cpu_ns < before { (BootTime(0), 0) } else { (since, before) };
         let used_ns = node.cpu_ns - before;
         self.node_allowance = self.node_allowance.claim(used_ns, boot.since(since), capacity)?;

@@ -152,7 +152,7 @@ impl IngestState {
     }
 }
 
-/// The time that so many nodes share at one snapshot each, in steps of 100 ms so that few changes are announced.
+/// The time that this many nodes share at one snapshot each, in steps of 100 ms so that few changes are announced.
 fn spread(nodes: u32) -> Duration {
     let all = Duration::from_secs(1) * nodes / SNAPSHOTS_PER_SECOND;
     let steps = all.as_millis().div_ceil(100);

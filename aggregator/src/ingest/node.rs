@@ -25,7 +25,7 @@ pub(super) struct NodeState {
     page_size: u64,
     node: Option<Arc<Node>>,
     pods: Vec<Arc<Pod>>,
-    /// Grows with every look at the inventory: standings judged before are judged anew.
+    /// Grows with every look at the inventory: standings judged before are judged again.
     epoch: u64,
     join: Join,
     /// What the join was made for.
@@ -132,7 +132,7 @@ impl NodeState {
         self.node.as_ref().map_or_else(Capacity::unknown, |node| Capacity::of(node))
     }
 
-    /// Looks at the inventory anew.
+    /// Looks at the inventory again.
     pub(super) fn refresh(&mut self, inventory: &Inventory) {
         self.node = inventory.node(&self.name);
         self.pods = inventory.pods_on(&self.name);

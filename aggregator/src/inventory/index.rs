@@ -96,7 +96,7 @@ impl Inventory {
         index.by_node.values().find_map(|on| on.pods.get(uid)).cloned()
     }
 
-    /// The names of nodes whose inventory changed. A receiver that lagged looks at everything anew.
+    /// The names of nodes whose inventory changed. A receiver that lagged looks at everything again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
     }

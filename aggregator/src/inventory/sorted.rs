@@ -105,7 +105,7 @@ impl<T> Clone for Walk<T> {
 }
 
 impl<T> Walk<T> {
-    /// The next objects, at most so many; none only at the end. They stay the next ones until they are passed.
+    /// The next objects, at most this many; none only at the end. They stay the next ones until they are passed.
     pub fn ahead(&self, most: usize) -> &[Arc<T>] {
         if self.next >= self.end {
             return &[];
@@ -116,7 +116,7 @@ impl<T> Walk<T> {
         objects.get(place..end.min(place.saturating_add(most))).unwrap_or_default()
     }
 
-    /// Goes on behind so many of the objects that are [`Walk::ahead`].
+    /// Goes on behind this many of the objects that are [`Walk::ahead`].
     pub fn pass(&mut self, count: usize) {
         let (run, place) = self.next;
         let length = self.runs.get(run).map_or(0, |objects| objects.len());

@@ -32,7 +32,7 @@ impl Synced {
         *self.nodes.borrow()
     }
 
-    /// Waits until both were listed; for ever if the watches have ended.
+    /// Waits until both were listed; forever if the watches have ended.
     pub async fn wait(&mut self) {
         let (pods, nodes) = (self.pods.wait_for(|done| *done).await, self.nodes.wait_for(|done| *done).await);
         if pods.is_err() || nodes.is_err() {
@@ -80,7 +80,7 @@ impl Watches {
         self.metrics.clone()
     }
 
-    /// Feeds the inventory for ever. While the API server is away the inventory stays as it was.
+    /// Feeds the inventory forever. While the API server is away the inventory stays as it was.
     pub async fn run(self) {
         let Self { client, inventory, patience, metrics, pods_done, nodes_done } = self;
         let pods = Source::<SlimPod> { api: Api::all(client.clone()), fields: "".into(), resource: "pods" };

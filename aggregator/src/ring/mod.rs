@@ -114,7 +114,7 @@ impl Shard {
     }
 
     /// Adds one instant with all of the node's containers. A container that is not among them is forgotten; one whose
-    /// CPU counter went back starts anew. Nothing is allocated while containers and order stay the same.
+    /// CPU counter went back starts again. Nothing is allocated while containers and order stay the same.
     pub fn apply<'a>(
         &mut self,
         moment: Moment,

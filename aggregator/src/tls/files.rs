@@ -32,7 +32,7 @@ impl Reload {
         Ok((reload, live))
     }
 
-    /// Looks at the files every `interval`, for ever.
+    /// Looks at the files every `interval`, forever.
     pub async fn run(mut self, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;

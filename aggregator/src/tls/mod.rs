@@ -110,7 +110,7 @@ impl Certificates {
         Checks { api: self.api.clone(), ingest: self.ingest.clone(), managed }
     }
 
-    /// Starts what keeps the certificates good, for ever.
+    /// Starts what keeps the certificates good, forever.
     pub fn run(self, tasks: &mut JoinSet<()>, patience: Patience, watches: client::Metrics) {
         match self.care {
             Care::Files { reloads, interval } => {

@@ -1,5 +1,5 @@
 //! The entries of one node's pods, side by side in a few pieces of memory: a long list reads tens of thousands of them, and
-//! a report makes all of its node's anew. They are found by the slot that the inventory gave a pod; the UID decides.
+//! a report makes all of its node's again. They are found by the slot that the inventory gave a pod; the UID decides.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub struct OwnedPodEntry {
 }
 
 impl Entries {
-    /// No entries, with room for so many pods and containers.
+    /// No entries, with room for this many pods and containers.
     pub fn with_capacity(pods: usize, containers: usize) -> Self {
         Self { slots: Vec::with_capacity(pods), usages: Vec::with_capacity(containers), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! Joins the ring with the inventory of one node: which column belongs to which container of which pod. Made anew when
+//! Joins the ring with the inventory of one node: which column belongs to which container of which pod. Made again when
 //! either side's composition changes; the numbers are then read without any lookup. Pure.
 
 use std::{

@@ -21,7 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// Checks all APIServices on every change of one and every `interval`, for ever.
+/// Checks all APIServices on every change of one and every `interval`, forever.
 pub(crate) async fn run(shared: std::sync::Arc<Shared>, interval: Duration) {
     let mut changes = shared.store.changes();
     loop {

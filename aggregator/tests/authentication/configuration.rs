@@ -24,7 +24,7 @@ async fn status(connection: &mut Connection, headers: &[(&str, &str)]) -> Status
     connection.get("/version", headers).await.unwrap().status
 }
 
-/// Waits until the connection is answered so; an HTTP/2 connection that was refused is opened anew.
+/// Waits until the connection is answered so; an HTTP/2 connection that was refused is opened again.
 async fn becomes(
     aggregator: &Aggregator,
     identity: &Identity,

@@ -70,7 +70,7 @@ async fn story() {
         (&held["timestamp"], &held["window"], &held["containers"]),
         "held, never partial and never null"
     );
-    // From there on it counts anew.
+    // From there on it counts again.
     cluster.walks(second + 1..second + 3, &back).await;
     until("new values", async || {
         cluster.get(web).await.json()["timestamp"].as_str() > held["timestamp"].as_str()

@@ -43,7 +43,7 @@ async fn both(cluster: &Cluster, protocol: Protocol) {
     // Places are taken over HTTP/2, on two connections (one has 250 streams): 400 handshakes would take longer than a review.
     let proxied = || cluster.proxied(Protocol::Http2);
     let waiting = [proxied(), proxied()].map(|caller| waiting(caller, &name, &nodes));
-    // On a busy machine a review may be given up (500) before all places are taken: then it begins anew.
+    // On a busy machine a review may be given up (500) before all places are taken: then it begins again.
     let mut refused = None;
     until_within(Duration::from_mins(1), "a refusal", async || {
         let answer = caller.get(&format!("{nodes}?timeout=100ms"), &user).await;

@@ -26,7 +26,7 @@ use crate::common::NODES;
 const RATE: u64 = 200;
 /// Connections that stay open.
 const OPEN: usize = 4;
-/// One of so many requests opens a connection.
+/// One of this many requests opens a connection.
 const FRESH: u64 = 10;
 
 /// Who calls: a client certificate, and the headers that it sends.
@@ -41,7 +41,7 @@ pub struct Peer {
 pub struct Server {
     pub address: std::net::SocketAddr,
     pub name: ServerName<'static>,
-    /// PEM, asked for anew for each connection.
+    /// PEM, asked for again for each connection.
     pub bundle: Arc<dyn Fn() -> String + Send + Sync>,
 }
 

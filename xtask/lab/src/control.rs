@@ -132,9 +132,9 @@ impl Rights {
 pub enum Work {
     /// Computes without end.
     Burn,
-    /// Holds so many MiB of anonymous memory.
+    /// Holds this many MiB of anonymous memory.
     Hold(u64),
-    /// Fills the page cache with so many MiB, read once.
+    /// Fills the page cache with this many MiB, read once.
     Cache(u64),
     /// Holds [`CHURN_HELD_MIB`] of anonymous memory, reads a part of the disk into the page cache and drops it again,
     /// without end.

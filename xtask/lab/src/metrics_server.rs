@@ -71,7 +71,7 @@ impl MetricsServer {
         self.process.check()
     }
 
-    /// Whether it serves so many nodes yet.
+    /// Whether it serves this many nodes yet.
     pub async fn serves(&self, nodes: usize) -> bool {
         let request = http::Request::get("/apis/metrics.k8s.io/v1beta1/nodes").body(Vec::new());
         let Ok(request) = request else { return false };

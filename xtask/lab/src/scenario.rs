@@ -70,7 +70,7 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
-/// A random name of so many hexadecimal digits.
+/// A random name of this many hexadecimal digits.
 pub fn hex(digits: usize) -> String {
     (0..digits).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect()
 }
@@ -91,7 +91,7 @@ impl NodeRef {
         Self { name: name.to_owned(), uid: uid() }
     }
 
-    /// The Node object, with so many processors and GiB of memory.
+    /// The Node object, with this many processors and GiB of memory.
     pub fn object(&self, processors: u32, gibibytes: u32) -> Value {
         let (cpu, memory) = (processors.to_string(), format!("{gibibytes}Gi"));
         let size = json!({"cpu": cpu, "memory": memory, "pods": "110"});

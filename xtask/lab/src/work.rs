@@ -19,7 +19,7 @@ const CHUNK: usize = 64 * 1024;
 /// How often a share is kept to. CFS looks every 100 ms, too.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Uses a whole processor for ever.
+/// Uses a whole processor forever.
 pub fn burn() -> ! {
     let mut x = 1;
     loop {
@@ -85,7 +85,7 @@ pub fn hold(bytes: usize) -> Vec<u8> {
     black_box(held)
 }
 
-/// Reads so many bytes once: their pages stay in the page cache, on the inactive list, charged to the reader's cgroup. An error
+/// Reads this many bytes once: their pages stay in the page cache, on the inactive list, charged to the reader's cgroup. An error
 /// of the kind `UnexpectedEof` says that there are fewer.
 pub fn read_once(file: &mut File, bytes: u64) -> io::Result<()> {
     let read = io::copy(&mut file.take(bytes), &mut io::sink())?;
@@ -98,7 +98,7 @@ pub fn read_once(file: &mut File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes so many bytes and waits for the disk: clean pages on the inactive list, charged to the writer's cgroup.
+/// Writes this many bytes and waits for the disk: clean pages on the inactive list, charged to the writer's cgroup.
 pub fn write_once(file: &mut File, bytes: u64) -> io::Result<()> {
     let chunk = vec![0x5a_u8; CHUNK];
     let mut left = bytes;
@@ -122,7 +122,7 @@ pub fn churn(file: &mut File, from: u64, bytes: u64, pause: Duration) -> io::Res
     }
 }
 
-/// Uses nothing for ever.
+/// Uses nothing forever.
 pub fn sleep() -> ! {
     loop {
         thread::sleep(Duration::from_hours(1));

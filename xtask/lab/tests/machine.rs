@@ -17,6 +17,9 @@ fn field(text: &str, name: &str) -> u64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
+/// Spans in which a burner may reach its limit.
+const SPANS: u32 = 3;
+
 #[tokio::test]
 #[ignore = "needs a virtual machine: cargo xtask test"]
 async fn workloads_use_what_they_say() {
@@ -38,15 +41,23 @@ async fn workloads_use_what_they_say() {
             format!("/sys/fs/cgroup/{}/{name}", pod.container_cgroup(layout, &pod.containers[0].id))
         };
         let cpu = file("burner", "cpu.stat");
-        let before = vm.node.totals().await.unwrap();
-        let first = field(&vm.node.read(&cpu).await.unwrap(), "usage_usec ");
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let after = vm.node.totals().await.unwrap();
-        let used = field(&vm.node.read(&cpu).await.unwrap(), "usage_usec ") - first;
-        let span = after.last().unwrap().real_ns - before.last().unwrap().real_ns;
-        let cores = used as f64 * 1e3 / span as f64;
-        // Never more than the limit; less where the host delays the machine's timers, by which a period is lost.
-        assert!((0.18..0.2625).contains(&cores), "{kernel}: the 250 m burner used {cores}");
+        let mut most = 0.0_f64;
+        for _ in 0..SPANS {
+            let before = vm.node.totals().await.unwrap();
+            let first = field(&vm.node.read(&cpu).await.unwrap(), "usage_usec ");
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let after = vm.node.totals().await.unwrap();
+            let used = field(&vm.node.read(&cpu).await.unwrap(), "usage_usec ") - first;
+            let span = after.last().unwrap().real_ns - before.last().unwrap().real_ns;
+            let cores = used as f64 * 1e3 / span as f64;
+            assert!(cores < 0.2625, "{kernel}: the 250 m burner used {cores}");
+            most = most.max(cores);
+            if most >= 0.18 {
+                break;
+            }
+        }
+        // A span loses a period of the limit each time that the host delays the machine's timers.
+        assert!(most >= 0.18, "{kernel}: the 250 m burner used at most {most} in {SPANS} spans");
 
         let held = vm.node.read(&file("holder", "memory.current")).await.unwrap();
         let held = held.trim().parse::<f64>().unwrap() / f64::from(1 << 20);
@@ -54,6 +65,6 @@ async fn workloads_use_what_they_say() {
         let cached =
             field(&vm.node.read(&file("reader", "memory.stat")).await.unwrap(), "inactive_file ") >> 20;
         assert!((30..=34).contains(&cached), "{kernel}: {cached} MiB of inactive page cache");
-        println!("{}: burner {cores:.4} cores, holder {held:.2} MiB, page cache {cached} MiB", vm.kernel);
+        println!("{}: burner {most:.4} cores, holder {held:.2} MiB, page cache {cached} MiB", vm.kernel);
     }
 }

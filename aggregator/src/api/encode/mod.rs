@@ -140,7 +140,7 @@ mod tests {
         view::{Measured, Usage},
     };
 
-    /// So many bytes of one letter.
+    /// This many bytes of one letter.
     #[derive(Clone)]
     struct Long(usize, u8);
 

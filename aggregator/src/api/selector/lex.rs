@@ -24,7 +24,7 @@ pub(super) struct Item<'a> {
     pub text: &'a str,
 }
 
-/// Splits a selector; after its end there are [`Token::End`]s for ever.
+/// Splits a selector; after its end there are [`Token::End`]s forever.
 #[derive(Debug, Clone)]
 pub(super) struct Lexer<'a> {
     rest: &'a str,

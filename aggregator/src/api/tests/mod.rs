@@ -105,7 +105,7 @@ fn measured(age: Duration) -> Measured {
     }
 }
 
-/// Sets the entry of a pod that the inventory has, so many seconds old.
+/// Sets the entry of a pod that the inventory has, this many seconds old.
 fn set(
     source: &Source,
     view: &mut NodeView,

@@ -101,7 +101,7 @@ impl<T> Run<T> {
 }
 
 impl<T: Item> Log<T> {
-    /// An empty log that keeps so many departures.
+    /// An empty log that keeps this many departures.
     pub fn new(keep: usize) -> Self {
         Self {
             sequence: 0,

@@ -1,6 +1,6 @@
 //! `watch` on nodes and pods, where it is switched on (`--enable-watch`). Owns the logs of what changed (`log`, pure), the
 //! versions by which clients resume, and the streams of events. Everything is in memory and of this process: a version
-//! of another replica, or from before a restart, is gone (410), and its client lists anew. While it is on, lists and
+//! of another replica, or from before a restart, is gone (410), and its client lists again. While it is on, lists and
 //! single objects come from the logs too, so that a list and the watch from its version fit together without a gap.
 //!
 //! Never in the way of ingest: a report leaves the name of its node, [`follow()`] takes it from there.

@@ -32,7 +32,7 @@ use super::{Live, PORTS};
 use crate::client::{self, Patience, Source, follow};
 use objects::{Objects, Place};
 
-/// More steps than any change needs: what goes on after so many is a fight with another writer, and has time.
+/// More steps than any change needs: what goes on after this many is a fight with another writer, and has time.
 const STEPS: usize = 16;
 /// Between two looks, however many events come.
 const BREATH: Duration = Duration::from_millis(100);
@@ -126,7 +126,7 @@ impl SelfManaged {
         self.status.clone()
     }
 
-    /// Cares for ever: at every change of the Secret or the ConfigMap, and every interval.
+    /// Cares forever: at every change of the Secret or the ConfigMap, and every interval.
     pub async fn run(mut self, patience: Patience, watches: client::Metrics) {
         let changed = Notify::new();
         let (api, fields) = self.objects.secrets();

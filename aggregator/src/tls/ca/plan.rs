@@ -70,7 +70,7 @@ pub enum Slot {
     Next,
 }
 
-/// What to do. After every step but [`Step::Rest`] everything is looked at anew.
+/// What to do. After every step but [`Step::Rest`] everything is looked at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Make a CA, put it into this slot of these contents, and write them to the Secret.

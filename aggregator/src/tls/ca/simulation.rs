@@ -75,7 +75,7 @@ enum Event {
     Look(usize),
     /// A replica does what follows from what it saw last, however old that is by then.
     Act(usize),
-    /// A replica begins anew, with nothing in memory.
+    /// A replica begins again, with nothing in memory.
     Restart(usize),
     /// Somebody asks for a rotation.
     Rotate,

@@ -26,7 +26,7 @@ fn mk_pod(name: &str, node: &str) -> Pod {
     }
 }
 
-/// A view in which each of these pods of the inventory uses so many nanocores.
+/// A view in which each of these pods of the inventory uses this many nanocores.
 fn view(inventory: &Inventory, pods: &[(&str, u64)]) -> NodeView {
     let mut view = NodeView::default();
     for (name, cpu) in pods {

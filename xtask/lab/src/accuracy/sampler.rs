@@ -15,7 +15,7 @@ use super::{
 };
 
 const EVERY: Duration = Duration::from_millis(500);
-/// The kubelet makes its text anew for each question, which an emulated processor feels.
+/// The kubelet makes its text again for each question, which an emulated processor feels.
 const KUBELET_TURN: u64 = 10;
 /// As many questions may go unanswered, of a hundred.
 const MOST_FAILED: usize = 5;

@@ -21,7 +21,7 @@ const SMALL: (usize, usize) = (4, 4);
 /// What is known of a row's container.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Known {
-    /// It computes all the time, and the kernel limits it to so many millicores.
+    /// It computes all the time, and the kernel limits it to this many millicores.
     Limit(f64),
     /// It computes under such a limit when its log says `on`.
     Bursts(f64),
@@ -29,7 +29,7 @@ pub enum Known {
     Restarts(f64),
     /// It computes so much by its own clock, without a limit.
     Share(f64),
-    /// It holds so many bytes, and what the program itself needs.
+    /// It holds this many bytes, and what the program itself needs.
     Memory(f64),
 }
 

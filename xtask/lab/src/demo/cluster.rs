@@ -129,7 +129,7 @@ async fn values(cluster: &RealCluster) -> Result<Vec<Check>> {
     ])
 }
 
-/// Waits until the autoscaler wants so many replicas and they run.
+/// Waits until the autoscaler wants this many replicas and they run.
 async fn replicas(cluster: &mut RealCluster, what: &str, count: u64, begun: Instant) -> Result<Check> {
     let path = "/apis/apps/v1/namespaces/default/deployments/web";
     let waited = cluster

@@ -20,7 +20,7 @@ use crate::nodes::{Network, Places};
 /// The name of the network namespace, and of the folder with the logs.
 const LABEL: &str = "life-cycle";
 
-/// Runs the list on a cluster of so many nodes. Steps that need two are counted as skipped on one. No runtime may run yet: this
+/// Runs the list on a cluster of this many nodes. Steps that need two are counted as skipped on one. No runtime may run yet: this
 /// thread moves into the cluster's network.
 pub fn run(nodes: u8) -> Result<bool> {
     let network = Network::create(&format!("waggle-{LABEL}"), nodes)?;

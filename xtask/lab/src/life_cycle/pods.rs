@@ -33,7 +33,7 @@ pub async fn evict_aggregator(world: &mut World) -> Result<String> {
     Ok(format!("{lists}; {}", world.numbers_are_right().await?))
 }
 
-/// Its node keeps its last values, and is served anew by the agent that comes.
+/// Its node keeps its last values, and is served again by the agent that comes.
 pub async fn evict_agent(world: &mut World) -> Result<String> {
     let asker = Asker::start(world).await?;
     let pods = world.pods_of("agent").await?;

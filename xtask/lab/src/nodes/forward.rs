@@ -17,7 +17,7 @@ pub fn listen() -> Result<(SocketAddr, OwnedFd)> {
     Ok((address, listener.into()))
 }
 
-/// Carries every connection of the listener at standard input to `address`, for ever.
+/// Carries every connection of the listener at standard input to `address`, forever.
 pub fn run(address: &str) -> Result<()> {
     let listener = io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
     let listener = TcpListener::from(listener);

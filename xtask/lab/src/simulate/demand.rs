@@ -29,7 +29,7 @@ impl Demand {
         Self { each, shared_nanocores: millicores * 1_000_000 }
     }
 
-    /// What one of so many pods uses.
+    /// What one of this many pods uses.
     pub fn of_one(self, pods: usize) -> Load {
         let pods = u64::try_from(pods).unwrap_or(u64::MAX);
         let share = self.shared_nanocores.checked_div(pods).unwrap_or_default();

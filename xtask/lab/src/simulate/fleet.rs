@@ -66,7 +66,7 @@ impl Fleet {
         Self { streams, metrics: Metrics::default(), agents: Mutex::default() }
     }
 
-    /// Starts the agent of a node with the token in a file, which is read anew for each connection. One that ran for
+    /// Starts the agent of a node with the token in a file, which is read again for each connection. One that ran for
     /// a node of this name ends. Its first walk is at a random moment of the interval, as in a real cluster.
     pub fn start(&self, name: &str, node: &SimulatedNode, token_file: PathBuf) {
         let Streams { aggregators, ca_file, server_name, interval } = self.streams.clone();

@@ -48,7 +48,7 @@ impl Population {
         Ok(population)
     }
 
-    /// Makes so many nodes of 16 processors and 64 GiB, each with the pods that `pods` says for its number. Every second
+    /// Makes this many nodes of 16 processors and 64 GiB, each with the pods that `pods` says for its number. Every second
     /// node names its cgroups the other way.
     pub fn prepare(
         central: &Central,

@@ -77,7 +77,7 @@ impl Observer {
         }
     }
 
-    /// Waits until there were so many replicas at every look of the last `span`.
+    /// Waits until there were this many replicas at every look of the last `span`.
     pub async fn settles(&self, replicas: i64, span: Duration, limit: Duration) {
         let begun = Instant::now();
         loop {

@@ -32,6 +32,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR_NS: i64 = 3_600_000_000_000;
 /// Pods made at once, with one container each.
 const AT_ONCE: u32 = 500;
+/// Pods of one container, whose cgroups are more than the agent's array has slots (`LEAST_SLOTS`, 8,192).
+const PAST_THE_SLOTS: u32 = 4_100;
 const SIGKILL: i32 = 9;
 const SIGCONT: i32 = 18;
 const SIGSTOP: i32 = 19;
@@ -44,6 +46,8 @@ pub fn trials(machines: &Arc<Machines>) -> Vec<Trial> {
         machines.trial("events::kubepods_late_gone_and_back".to_owned(), kind, kubepods),
         machines.trial_alone("events::restart_within_an_interval".to_owned(), restart),
         machines.trial("events::a_thousand_cgroups_at_once".to_owned(), kind, at_once),
+        machines.trial("events::more_cgroups_than_slots".to_owned(), kind, more_than_slots),
+        machines.trial_alone("events::a_pod_replaced_under_its_name".to_owned(), replaced),
         machines.trial("events::the_clock_steps_an_hour".to_owned(), kind, clock),
         machines.trial("events::stopped_and_continued".to_owned(), kind, stopped),
         machines.trial("events::a_processor_goes".to_owned(), kind, processor),
@@ -89,7 +93,7 @@ fn value(metrics: &str, name: &str) -> Option<u64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// Waits until the agent reports so many cgroups and is alive.
+/// Waits until the agent reports this many cgroups and is alive.
 async fn reports(vm: &Vm, cgroups: u64, limit: Duration) -> Result<String> {
     let begun = Instant::now();
     let mut last = "nothing".to_owned();
@@ -133,28 +137,28 @@ async fn kubepods(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     Ok(())
 }
 
+/// Makes the cgroups of this many pods of one container each, with no process in them.
+async fn empty_pods(vm: &Vm, layout: Layout, count: u32) -> Result<Vec<Pod>> {
+    let mut pods = Vec::new();
+    for number in 0..count {
+        let containers = vec![Container::new("a", Work::Sleep, None)];
+        let pod = Pod::new("default", &format!("mass-{number}"), Qos::BestEffort, containers);
+        for container in &pod.containers {
+            let path = pod.container_cgroup(layout, &container.id);
+            vm.node.act(Act::MakeCgroup { path, limits: Vec::new() }).await?;
+        }
+        pods.push(pod);
+    }
+    Ok(pods)
+}
+
 /// 500 pods come and go between two snapshots.
 async fn at_once(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let layout = layout(row)?;
     start(&vm, layout, &[[Work::Sleep; 2]]).await?;
     agent(&vm).await?;
     reports(&vm, OF_A_POD, SECOND * 20).await?;
-    let pods: Vec<Pod> = (0..AT_ONCE)
-        .map(|number| {
-            Pod::new(
-                "default",
-                &format!("mass-{number}"),
-                Qos::BestEffort,
-                vec![Container::new("a", Work::Sleep, None)],
-            )
-        })
-        .collect();
-    for pod in &pods {
-        for container in &pod.containers {
-            let path = pod.container_cgroup(layout, &container.id);
-            vm.node.act(Act::MakeCgroup { path, limits: Vec::new() }).await?;
-        }
-    }
+    let pods = empty_pods(&vm, layout, AT_ONCE).await?;
     reports(&vm, OF_A_POD + 2 * u64::from(AT_ONCE), SECOND * 20).await?;
     for pod in &pods {
         vm.node.act(Act::RemoveCgroup(pod.cgroup(layout))).await?;
@@ -162,6 +166,33 @@ async fn at_once(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let metrics = reports(&vm, OF_A_POD, SECOND * 20).await?;
     ensure!(metrics.contains("waggle_agent_collector{name=\"bpf\"} 1"), "not the walk any more:\n{metrics}");
     Ok(())
+}
+
+/// The node grows past the array that was sized at start: files are read, by name of the reason, until the walk fits again.
+async fn more_than_slots(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    let layout = layout(row)?;
+    start(&vm, layout, &[[Work::Sleep; 2]]).await?;
+    agent(&vm).await?;
+    reports(&vm, OF_A_POD, SECOND * 20).await?;
+    let pods = empty_pods(&vm, layout, PAST_THE_SLOTS).await?;
+    let metrics = reports(&vm, OF_A_POD + 2 * u64::from(PAST_THE_SLOTS), SECOND * 120).await?;
+    ensure!(
+        metrics.contains("waggle_agent_collector{name=\"cgroupfs\"} 1")
+            && metrics.contains("waggle_agent_collector_refusals{reason=\"truncated\"} 1"),
+        "the walk cannot have held them:\n{metrics}"
+    );
+    for pod in &pods {
+        vm.node.act(Act::RemoveCgroup(pod.cgroup(layout))).await?;
+    }
+    let begun = Instant::now();
+    loop {
+        let metrics = reports(&vm, OF_A_POD, SECOND * 60).await?;
+        if metrics.contains("waggle_agent_collector{name=\"bpf\"} 1") {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < SECOND * 60, "the walk is not tried again:\n{metrics}");
+        sleep(SECOND).await;
+    }
 }
 
 /// The wall clock steps an hour ahead and two back: rates do not follow it.
@@ -290,5 +321,38 @@ async fn restart(paths: Paths) -> Result<()> {
     // The machine's one processor cannot give more; the clock of a window is good to 5 %.
     ensure!(most <= 1050.0, "{most:.0} m were served of a burner that has one processor");
     ensure!(most >= 100.0, "the burner was never seen burning: {most:.0} m");
+    Ok(())
+}
+
+/// A `StatefulSet`'s pod is deleted and made again under its name: what is served is the new one's, never the old one's.
+async fn replaced(paths: Paths) -> Result<()> {
+    const NAME: &str = "web-0";
+    let options = Options {
+        label: "kernels-replaced".to_owned(),
+        kernel: LINE.to_owned(),
+        layout: Layout::Systemd,
+        max_age: "60s".to_owned(),
+    };
+    let cluster = Cluster::start(&paths, &options, |_| {}).await?;
+    let pod =
+        |mib| Pod::new("default", NAME, Qos::Burstable, vec![Container::new("hold", Work::Hold(mib), None)]);
+    let old = pod(96);
+    cluster.start_pod(&old).await?;
+    cluster.wait_pod(("default", NAME), SECOND * 30, |item| item.window >= SECOND * 3).await?;
+    cluster.remove_pod(&old).await?;
+    let new = pod(8);
+    cluster.start_pod(&new).await?;
+    // The API server has answered with the new UID; the aggregator's watch may be a moment behind.
+    sleep(SECOND / 2).await;
+    let (begun, mut looks) = (Instant::now(), 0);
+    while begun.elapsed() < SECOND * 15 {
+        if let Some(item) = cluster.central.pod("default", NAME).await? {
+            let held = item.container("hold")?.bytes / f64::from(1 << 20);
+            ensure!(held < 16.0, "{held} MiB are served of a pod that holds 8: its predecessor held 96");
+            looks += 1;
+        }
+        sleep(SECOND / 10).await;
+    }
+    ensure!(looks >= 50, "the new pod was served {looks} times only");
     Ok(())
 }

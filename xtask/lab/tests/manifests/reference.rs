@@ -1,4 +1,4 @@
-//! `docs/configuration.md` has every flag of both programs, in clap's own words. `WAGGLE_UPDATE=1` writes it anew.
+//! `docs/configuration.md` has every flag of both programs, in clap's own words. `WAGGLE_UPDATE=1` writes it again.
 
 use std::fmt::Write as _;
 

@@ -27,7 +27,7 @@ pub enum Job {
         /// How much of a processor each thread uses, thousandths.
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
         millicores: u32,
-        /// For how long; without it, for ever.
+        /// For how long; without it, forever.
         #[arg(long = "for", value_name = "TIME", value_parser = duration)]
         time: Option<Duration>,
     },
