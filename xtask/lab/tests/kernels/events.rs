@@ -32,8 +32,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR_NS: i64 = 3_600_000_000_000;
 /// Pods made at once, with one container each.
 const AT_ONCE: u32 = 500;
-/// Pods of one container, whose cgroups are more than the agent's array has slots (`LEAST_SLOTS`, 8,192).
-const PAST_THE_SLOTS: u32 = 4_100;
 const SIGKILL: i32 = 9;
 const SIGCONT: i32 = 18;
 const SIGSTOP: i32 = 19;
@@ -46,7 +44,6 @@ pub fn trials(machines: &Arc<Machines>) -> Vec<Trial> {
         machines.trial("events::kubepods_late_gone_and_back".to_owned(), kind, kubepods),
         machines.trial_alone("events::restart_within_an_interval".to_owned(), restart),
         machines.trial("events::a_thousand_cgroups_at_once".to_owned(), kind, at_once),
-        machines.trial("events::more_cgroups_than_slots".to_owned(), kind, more_than_slots),
         machines.trial_alone("events::a_pod_replaced_under_its_name".to_owned(), replaced),
         machines.trial("events::the_clock_steps_an_hour".to_owned(), kind, clock),
         machines.trial("events::stopped_and_continued".to_owned(), kind, stopped),
@@ -166,33 +163,6 @@ async fn at_once(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let metrics = reports(&vm, OF_A_POD, SECOND * 20).await?;
     ensure!(metrics.contains("waggle_agent_collector{name=\"bpf\"} 1"), "not the walk any more:\n{metrics}");
     Ok(())
-}
-
-/// The node grows past the array that was sized at start: files are read, by name of the reason, until the walk fits again.
-async fn more_than_slots(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
-    let layout = layout(row)?;
-    start(&vm, layout, &[[Work::Sleep; 2]]).await?;
-    agent(&vm).await?;
-    reports(&vm, OF_A_POD, SECOND * 20).await?;
-    let pods = empty_pods(&vm, layout, PAST_THE_SLOTS).await?;
-    let metrics = reports(&vm, OF_A_POD + 2 * u64::from(PAST_THE_SLOTS), SECOND * 120).await?;
-    ensure!(
-        metrics.contains("waggle_agent_collector{name=\"cgroupfs\"} 1")
-            && metrics.contains("waggle_agent_collector_refusals{reason=\"truncated\"} 1"),
-        "the walk cannot have held them:\n{metrics}"
-    );
-    for pod in &pods {
-        vm.node.act(Act::RemoveCgroup(pod.cgroup(layout))).await?;
-    }
-    let begun = Instant::now();
-    loop {
-        let metrics = reports(&vm, OF_A_POD, SECOND * 60).await?;
-        if metrics.contains("waggle_agent_collector{name=\"bpf\"} 1") {
-            return Ok(());
-        }
-        ensure!(begun.elapsed() < SECOND * 60, "the walk is not tried again:\n{metrics}");
-        sleep(SECOND).await;
-    }
 }
 
 /// The wall clock steps an hour ahead and two back: rates do not follow it.

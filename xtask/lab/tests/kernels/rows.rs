@@ -149,8 +149,8 @@ async fn follow(vm: &Vm, row: &Row, samples: &str, cgroups: u64) -> Result<Value
     let allowed = PAGES_PER_PROCESSOR * u64::from(row.processors);
     let worst = number(&sums, "worst_working_set_pages")?;
     ensure!(worst <= allowed, "a working set is wrong by {worst} pages, {allowed} are allowed: {sums}");
-    // Not to the microsecond: on 7.3 two of 80 values of a frozen pod were 1.8 ms later in the file. Why is not known
-    // (docs/status.md). `idle` holds equality.
+    // Not to the microsecond: a frozen task may be charged up to a tick after the walk (docs/status.md). `idle` asserts
+    // equality.
     let percent = sums["worst_cpu_percent"].as_f64().context("no worst_cpu_percent")?;
     ensure!(percent <= 0.5, "CPU over all samples differs by {percent} %: {sums}");
     ensure!(number(&sums, "enclosed")? >= compared / 2, "few values were enclosed: {sums}");
