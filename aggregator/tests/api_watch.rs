@@ -100,7 +100,7 @@ async fn kubes_watcher_follows_what_agents_report() {
     let (left, _, _) = skip(&mut listing, "applied").await;
     assert_eq!(left, "deleted");
 
-    // Another process knows nothing of these versions: the client is told so, and lists again.
+    // Versions are per process: another replica answers 410, and the client lists again.
     world = world.restart(&["--enable-watch"]).await;
     let (kind, code, reason) = skip(&mut listing, "applied").await;
     assert_eq!((kind, &*code, &*reason), ("error", "410", "Expired"));

@@ -79,8 +79,8 @@ pub fn kernels(root: &Path) -> Result<ExitCode> {
 /// The crates with test programs that need nothing special. Those of the lab are run by [`slow`].
 const QUICK: [&str; 4] = ["agent", "aggregator", "aggregator/fuzz", "aggregator/stand-in"];
 
-/// Every test of a library or program of ours, and the test programs of [`QUICK`]. All steps name the workspace and choose by target:
-/// with other packages cargo selects other features, and compiles what all of them share once more.
+/// All unit tests, and the test programs of [`QUICK`]. Every step selects the whole workspace and filters by target: a
+/// different package selection changes cargo's feature unification and recompiles shared dependencies.
 fn quick_tests(root: &Path) -> Result<Command> {
     let mut command = cargo(root, &["test", "--workspace", "--no-fail-fast", "--lib", "--bins"])?;
     for package in QUICK {
@@ -185,4 +185,23 @@ fn deny(root: &Path, args: &[&str]) -> Result<Command> {
     let mut command = Command::new(setup::cargo_deny()?);
     command.current_dir(root).args(args);
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_crate_with_test_programs_is_left_out() {
+        let root = cache::workspace_root().unwrap();
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        let members = manifest.lines().find(|line| line.starts_with("members")).unwrap();
+        let members = members.split('"').skip(1).step_by(2);
+        let with_tests: Vec<&str> =
+            members.filter(|member| root.join(member).join("tests").is_dir()).collect();
+        assert!(with_tests.contains(&"xtask/lab"), "{with_tests:?}");
+        for member in with_tests {
+            assert!(member == "xtask/lab" || QUICK.contains(&member), "{member} has tests that no step runs");
+        }
+    }
 }

@@ -24,8 +24,8 @@ impl Drop for Running {
     }
 }
 
-/// Runs `command` with `--cgroup-root` of the tree, in a cgroup of its own where memory is charged, and measures it over `time`, while every container of `containers`
-/// has a process that uses a little CPU twice a second: counters that never change would cost too little to report.
+/// Runs `command` with `--cgroup-root` of the tree, in a separate cgroup, and measures it over `time`. Meanwhile a process
+/// in each of `containers` uses a little CPU twice a second: counters that never change would cost too little to report.
 pub fn steady(
     tree: &Tree,
     containers: &[PathBuf],
@@ -99,7 +99,7 @@ fn charged(house: &Path) -> anyhow::Result<Value> {
     let mut charged = json!({"total": total.trim().parse::<u64>()?});
     let stat = fs::read_to_string(house.join("memory.stat"))?;
     for (name, value) in stat.lines().filter_map(|line| line.split_once(' ')) {
-        if ["anon", "file", "kernel", "slab", "pagetables", "kernel_stack", "percpu"].contains(&name) {
+        if ["anon", "file", "kernel"].contains(&name) {
             charged[name] = json!(value.parse::<u64>()?);
         }
     }

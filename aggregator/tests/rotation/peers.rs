@@ -26,21 +26,31 @@ async fn replaced(key: &str, callers: impl Fn(&Installation, Option<&Authority>)
         stand_in.apply(config).unwrap();
     };
     let old_pem = stand_in.authentication_config()["data"][key].as_str().unwrap().to_owned();
-    // A connection that the busy machine gave up on is an answer to wait past, not to judge: the load's own are all judged.
-    let status = async |peer: &Peer| ask(server.open(peer).await?, peer).await;
-    assert_eq!(status(&old).await, Ok(StatusCode::OK));
-    assert_eq!(status(&new).await, Ok(StatusCode::UNAUTHORIZED), "before its CA is known");
+    // One lost connection is retried and its cause printed; a second one in a row fails the test.
+    let status = async |peer: &Peer| {
+        let once = async || ask(server.open(peer).await?, peer).await;
+        match once().await {
+            Err(error) => {
+                println!("retried after: {error}");
+                once().await.map_err(|again| format!("{error}, then {again}"))
+            }
+            answered => answered,
+        }
+        .unwrap()
+    };
+    assert_eq!(status(&old).await, StatusCode::OK);
+    assert_eq!(status(&new).await, StatusCode::UNAUTHORIZED, "before its CA is known");
 
     let load = Load::start(server.clone(), old.clone()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let stays = server.open(&old).await.unwrap();
     assert_eq!(ask(stays.clone(), &old).await, Ok(StatusCode::OK));
     bundles(&format!("{old_pem}{}", new_ca.pem()));
-    until("the new CA known", async || status(&new).await == Ok(StatusCode::OK)).await;
+    until("the new CA known", async || status(&new).await == StatusCode::OK).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     load.become_peer(new.clone()).await;
     bundles(new_ca.pem());
-    until("the old CA gone", async || status(&old).await == Ok(StatusCode::UNAUTHORIZED)).await;
+    until("the old CA gone", async || status(&old).await == StatusCode::UNAUTHORIZED).await;
     assert_eq!(ask(stays, &old).await, Ok(StatusCode::UNAUTHORIZED), "an identity belongs to a request");
     tokio::time::sleep(Duration::from_secs(2)).await;
     load.end().await;

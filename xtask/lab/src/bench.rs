@@ -33,7 +33,7 @@ const LINE: &str = "6.12";
 const KEPT: (&str, f64) = ("≥ 8", 8.0);
 const OPEN: (&str, f64) = ("≥ 20", 20.0);
 
-/// Runs all and prints them beside their targets; whether all targets are met.
+/// Runs all benchmarks and prints the results with their targets. Returns whether all targets were met.
 pub async fn run(paths: &Paths) -> Result<bool> {
     let mut tables = Vec::new();
     let mut dearer = f64::NAN;
@@ -72,7 +72,7 @@ pub async fn run(paths: &Paths) -> Result<bool> {
     for (collector, report) in &charged {
         let kib = |name: &str| report["steady"]["charged"][name].as_f64().unwrap_or(f64::NAN) / 1024.0;
         fact(&format!("kernel memory charged to the agent, --collector {collector}, KiB"), kib("kernel"));
-        fact("  anonymous memory beside it, KiB", kib("anon"));
+        fact("  and anonymous memory, KiB", kib("anon"));
     }
     let Some(native) = native else { return Ok(false) };
     let steady = &native["steady"];

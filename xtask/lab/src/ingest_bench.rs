@@ -35,7 +35,7 @@ struct Process {
     peak_kib: u64,
 }
 
-/// Measures with this many nodes and prints it beside the targets, which are for a thousand; whether they are met.
+/// Measures with `nodes` simulated nodes and prints the results with the targets for 1,000. Returns whether all were met.
 pub async fn run(paths: &Paths, nodes: usize) -> Result<bool> {
     raise_file_limit(nodes)?;
     let containers = nodes * PODS * CONTAINERS.len();

@@ -24,7 +24,7 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(repository(path)).unwrap()
 }
 
-/// Writes a file of the repository again, where whoever runs the test asks for that.
+/// Rewrites a file of the repository if `WAGGLE_UPDATE` is set.
 pub fn update(path: &str, text: &str) -> bool {
     let wanted = env::var_os("WAGGLE_UPDATE").is_some();
     if wanted {
