@@ -9,39 +9,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 
-use crate::{cache, progress, setup};
+use crate::{architecture::Architecture, cache, progress, setup};
 
 const STATIC: &str = "-C target-feature=+crt-static";
 const ARM64_COMPILER: &str = "aarch64-linux-gnu-gcc";
 
-/// What the programs are built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// x86-64.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
-}
-
-impl Target {
-    /// As Rust names it.
-    pub fn triple(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64-unknown-linux-gnu",
-            Self::Arm64 => "aarch64-unknown-linux-gnu",
-        }
-    }
-}
-
 /// Where the static programs of this machine are; examples are in `examples` below it.
 pub fn static_dir(root: &Path) -> PathBuf {
-    dir(root, Target::Amd64)
+    dir(root, Architecture::Amd64)
 }
 
 /// Where the static programs for a target are.
-pub fn dir(root: &Path, target: Target) -> PathBuf {
+pub fn dir(root: &Path, target: Architecture) -> PathBuf {
     cache::target(root).join(target.triple()).join("release")
 }
 
@@ -60,32 +40,41 @@ fn with_bpf_linker(root: &Path, mut command: Command) -> Result<Command> {
 /// Builds agent, aggregator, the lab and the agent's measuring examples.
 pub fn static_release(root: &Path) -> Result<()> {
     let log = cache::state(root).join("logs").join("build.log");
-    let mut command = command(root, Target::Amd64)?;
+    let mut command = command(root, Architecture::Amd64)?;
     progress::run_checked("release build of agent, aggregator and lab", &mut command, &log)
 }
 
 /// Builds agent and aggregator for 64-bit Arm.
 pub fn arm64(root: &Path) -> Result<()> {
     let log = cache::state(root).join("logs").join("build-arm64.log");
-    let mut command = command(root, Target::Arm64)?;
+    let mut command = command(root, Architecture::Arm64)?;
     progress::run_checked("release build of agent and aggregator for arm64", &mut command, &log)
 }
 
+/// Builds what runs in virtual machines of 64-bit Arm, too: the agent's examples and the machine's first program.
+pub fn arm64_machines(root: &Path) -> Result<()> {
+    let log = cache::state(root).join("logs").join("build-arm64.log");
+    let mut command = command(root, Architecture::Arm64)?;
+    command.args(["-p", "waggle-node-init", "--examples"]);
+    progress::run_checked("release build for virtual machines of arm64", &mut command, &log)
+}
+
 /// The release build for a target.
-pub fn command(root: &Path, target: Target) -> Result<Command> {
+pub fn command(root: &Path, target: Architecture) -> Result<Command> {
     let mut command = match target {
-        Target::Amd64 => {
+        Architecture::Amd64 => {
             let mut command = cargo(root)?;
-            command.args(["build", "-p", "waggle-lab", "--examples"]);
+            command.args(["build", "-p", "waggle-lab", "-p", "waggle-node-init", "--examples"]);
             command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
             command
         }
-        Target::Arm64 => {
+        Architecture::Arm64 => {
+            // Debian's compiler: its standard library for this target is a package of the same version.
             let mut command = with_bpf_linker(root, debian_cargo())?;
-            // The registries have no standard library for this target: it is built from the sources that the
-            // toolchain of the eBPF program brings along.
-            command.args(["build", "-Z", "build-std=std,panic_abort"]);
-            command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
+            command.arg("build");
+            let sysroot = setup::arm64::sysroot()?;
+            let flags = format!("{STATIC} --sysroot {}", sysroot.display());
+            command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
             command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", ARM64_COMPILER);
             command.env("CC_aarch64_unknown_linux_gnu", ARM64_COMPILER);
             command

@@ -9,18 +9,16 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, cache, lab, setup};
+use crate::{architecture::Architecture, build, cache, lab, setup};
 
 /// Makes the archives of agent and aggregator, with the documents beside them.
-pub fn run(root: &Path, target: build::Target) -> Result<ExitCode> {
+pub fn run(root: &Path, target: Architecture) -> Result<ExitCode> {
     setup::for_build(root)?;
     println!("build: agent, aggregator and lab, as they ship");
     build::static_release(root)?;
-    if target == build::Target::Arm64 {
+    if target == Architecture::Arm64 {
         setup::for_arm64(root)?;
-        println!(
-            "build: agent and aggregator for arm64, with their standard library (some 10 minutes, once)"
-        );
+        println!("build: agent and aggregator for arm64 (some 10 minutes, once)");
         build::arm64(root)?;
         try_out(&build::dir(root, target))?;
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{build, cache, setup};
+use crate::{architecture::Architecture, build, cache, setup};
 
 /// Makes everything ready and runs `waggle-lab` with these arguments; its exit code is ours.
 pub fn run(root: &Path, args: &[&str]) -> Result<ExitCode> {
@@ -41,6 +41,8 @@ pub fn environment(root: &Path, command: &mut Command) -> Result<()> {
 pub fn places(root: &Path, command: &mut Command) -> Result<()> {
     command
         .env("WAGGLE_BINARIES", build::static_dir(root))
+        .env("WAGGLE_BINARIES_ARM64", build::dir(root, Architecture::Arm64))
+        .env("WAGGLE_BUSYBOX_ARM64", setup::arm64::busybox()?)
         .env("WAGGLE_KERNELS", setup::kernels::dir()?)
         .env("WAGGLE_CONTROL_PLANE", setup::control_plane::dir(root)?)
         .env("WAGGLE_HELM", setup::helm::program(root)?)

@@ -1,6 +1,8 @@
 //! Everything a person runs: install what is missing, build, test, show. It orchestrates other programs and holds no
 //! product code, so that it compiles in seconds on a machine that has nothing yet.
 
+#[path = "../lab/src/architecture.rs"]
+mod architecture;
 mod bench;
 mod build;
 mod cache;
@@ -71,7 +73,7 @@ enum Command {
     Image {
         /// The processor architecture.
         #[arg(long, default_value = "amd64")]
-        arch: build::Target,
+        arch: architecture::Architecture,
     },
     /// A real cluster on this machine with Waggle in it: etcd, kube-apiserver, controllers, and virtual machines as nodes.
     Cluster {

@@ -24,14 +24,14 @@ pub fn table(output: &str) -> String {
     if tests.is_empty() {
         return table;
     }
-    let _ = write!(table, "{:<7} {:>4}  {:<9} {:<16}", "kernel", "CPUs", "layout", "collector");
+    let _ = write!(table, "{:<15} {:>4}  {:<9} {:<16}", "kernel", "CPUs", "layout", "collector");
     for test in &tests {
         let _ = write!(table, " {test:>16}");
     }
     table.push('\n');
     for Row { line, processors, layout, collector, refusal, .. } in ROWS {
         let collector = refusal.unwrap_or(collector);
-        let _ = write!(table, "{line:<7} {processors:>4}  {layout:<9} {collector:<16}");
+        let _ = write!(table, "{line:<15} {processors:>4}  {layout:<9} {collector:<16}");
         for test in &tests {
             let outcome = outcomes.iter().find(|[kernel, name, ..]| kernel == line && name == test);
             let cell = outcome.map_or_else(|| "-".to_owned(), |[.., how, took]| format!("{how} {took} s"));

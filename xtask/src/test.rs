@@ -62,9 +62,11 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
 pub fn kernels(root: &Path) -> Result<ExitCode> {
     setup::for_build(root)?;
     setup::for_lab(root)?;
+    setup::for_arm64_machines(root)?;
     let mut steps = Steps::new(root);
     println!("==> release build for virtual machines");
     build::static_release(root)?;
+    build::arm64_machines(root)?;
     let args = ["test", "--workspace", "--test", "kernels", "--", "--include-ignored"];
     let command = cargo(root, &args).and_then(|mut command| {
         command.env("WAGGLE_KERNELS_WHOLE", "1");

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    architecture::Architecture,
     central::Central,
     cluster::agent_pod,
     control::{Act, Program, Rights, Work},
@@ -38,7 +39,7 @@ pub async fn run(paths: &Paths) -> Result<bool> {
     let mut tables = Vec::new();
     let mut dearer = f64::NAN;
     let mut charged = Vec::new();
-    for row in ROWS.iter().filter(|row| row.collector == "bpf") {
+    for row in ROWS.iter().filter(|row| row.collector == "bpf" && row.architecture == Architecture::Amd64) {
         println!(
             "\nbench: a virtual machine with kernel {} (emulated: only the ratios say something)",
             row.line

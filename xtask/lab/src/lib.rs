@@ -2,11 +2,11 @@
 //! on. Never shipped.
 
 pub mod accuracy;
+pub mod architecture;
 pub mod bench;
 pub mod central;
 pub mod checks;
 pub mod cluster;
-pub mod control;
 pub mod control_plane;
 pub mod cpio;
 pub mod demo;
@@ -15,7 +15,6 @@ pub mod image;
 pub mod ingest_bench;
 pub mod layout;
 pub mod layouts;
-
 pub mod life_cycle;
 pub mod matrix;
 pub mod metrics;
@@ -29,4 +28,5 @@ pub mod scenario;
 pub mod shell;
 pub mod simulate;
 pub mod vm;
-pub mod work;
+
+pub use waggle_node_init::{control, work};

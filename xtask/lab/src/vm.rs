@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    architecture::Architecture,
     control::{Act, FromNode},
     cpio::Archive,
     node::{Node, Obituary},
@@ -35,6 +36,8 @@ pub const GUEST_ADDRESS: &str = "10.0.2.100:8444";
 pub struct Boot {
     /// A name for its logs.
     pub label: String,
+    /// What the kernel and the programs are built for.
+    pub architecture: Architecture,
     /// The kernel's release line, such as `6.12`.
     pub kernel: String,
     /// Virtual processors; 0 stands for one.
@@ -75,7 +78,10 @@ impl Drop for Vm {
 impl Vm {
     /// Boots a machine and waits until its first program answers.
     pub async fn boot(paths: &Paths, boot: Boot) -> Result<Self> {
-        let acceleration = acceleration(&paths.kernels, &paths.state, &boot.kernel).await?;
+        let acceleration = match boot.architecture {
+            Architecture::Amd64 => acceleration(&paths.kernels, &paths.state, &boot.kernel).await?,
+            Architecture::Arm64 => "tcg",
+        };
         let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
         let logs = paths.state.join("vm").join(&boot.label);
         fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
@@ -89,7 +95,8 @@ impl Vm {
             .with_context(|| format!("cannot make {}", disk.display()))?;
         fs::write(&console, "").with_context(|| format!("cannot write {}", console.display()))?;
 
-        let mut command = qemu(&logs.join("qemu.log"), acceleration, boot.processors.max(1))?;
+        let mut command =
+            qemu(&logs.join("qemu.log"), boot.architecture, acceleration, boot.processors.max(1))?;
         command
             .arg("-kernel")
             .arg(paths.kernels.join(&boot.kernel).join("vmlinuz"))
@@ -98,7 +105,8 @@ impl Vm {
         let shell = if boot.shell { " waggle.shell" } else { "" };
         // On a busy host the emulated timer is late, and the kernel's check of it then ends in a panic.
         let options = format!(
-            "console=ttyS0 quiet mitigations=off no_timer_check oops=panic panic=-1 psi=1{shell} {}",
+            "console={} quiet mitigations=off no_timer_check oops=panic panic=-1 psi=1{shell} {}",
+            console_device(boot.architecture),
             boot.options
         );
         command.args(["-append", &options]);
@@ -110,7 +118,11 @@ impl Vm {
         command
             .arg("-chardev")
             .arg(format!("socket,id=control,path={},server=on,wait=off", socket.display()));
-        command.args(["-serial", "chardev:control"]);
+        match boot.architecture {
+            Architecture::Amd64 => command.args(["-serial", "chardev:control"]),
+            // The machine has one serial port; this one is a card.
+            Architecture::Arm64 => command.args(["-device", "pci-serial,chardev=control"]),
+        };
         command.arg("-drive").arg(format!("file={},if=none,id=disk,format=raw", disk.display()));
         command.args(["-device", "nvme,drive=disk,serial=waggle"]);
         command.arg("-netdev").arg(network(paths, boot.port));
@@ -143,21 +155,35 @@ impl Vm {
 
 /// QEMU without any device but those that are added. It dies with the thread that started it, whatever happens to this
 /// process, and is killed when its handle is dropped.
-fn qemu(log: &Path, acceleration: &str, processors: u32) -> Result<Command> {
+fn qemu(log: &Path, architecture: Architecture, acceleration: &str, processors: u32) -> Result<Command> {
     let errors = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let processor = if acceleration == "kvm" { "host" } else { "max" };
+    let (program, processor): (&str, &[&str]) = match architecture {
+        Architecture::Amd64 if acceleration == "kvm" => ("qemu-system-x86_64", &["-cpu", "host"]),
+        Architecture::Amd64 => ("qemu-system-x86_64", &["-cpu", "max"]),
+        // A processor that has pages of 16 KiB; those with pointer authentication are emulated much more slowly.
+        Architecture::Arm64 => ("qemu-system-aarch64", &["-machine", "virt", "-cpu", "cortex-a76"]),
+    };
     // QEMU 7.2 with one host thread per virtual processor now and then crashed a guest kernel.
     let accelerator = if acceleration == "tcg" { "tcg,thread=single" } else { acceleration };
     let processors = processors.to_string();
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none"])
-        .args(["-accel", accelerator, "-cpu", processor, "-smp", &processors, "-m", "1024"])
+        .args(["--pdeathsig", "KILL", program, "-nodefaults", "-no-reboot", "-display", "none"])
+        .args(["-accel", accelerator, "-smp", &processors, "-m", "1024"])
+        .args(processor)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(errors)
         .kill_on_drop(true);
     Ok(command)
+}
+
+/// The first serial port, as kernels name it.
+fn console_device(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Amd64 => "ttyS0",
+        Architecture::Arm64 => "ttyAMA0",
+    }
 }
 
 /// No way out (`restrict`) but through the relay, a process of its own for each connection: QEMU's other form connects
@@ -180,8 +206,8 @@ fn initial_files(paths: &Paths, boot: &Boot) -> Result<Vec<u8>> {
     }
     archive.device("dev/console", 5, 1);
     archive.device("dev/null", 1, 3);
-    archive.file("init", 0o755, &read(&paths.program("waggle-node-init"))?);
-    archive.file("bin/busybox", 0o755, &read(Path::new("/bin/busybox"))?);
+    archive.file("init", 0o755, &read(&paths.program_for(boot.architecture, "waggle-node-init"))?);
+    archive.file("bin/busybox", 0o755, &read(&paths.busybox(boot.architecture))?);
     archive.link("bin/sh", "busybox");
     let kernel = paths.kernels.join(&boot.kernel);
     let order = if boot.no_modules { Vec::new() } else { read(&kernel.join("modules"))? };
@@ -241,7 +267,7 @@ pub(crate) async fn acceleration(kernels: &Path, state: &Path, kernel: &str) -> 
 /// Boots a kernel without any root file system: that it gets as far as to miss it is the proof.
 async fn kvm_boots(kernels: &Path, state: &Path, kernel: &str) -> Result<bool> {
     let console = state.join("kvm-console.log");
-    let mut command = qemu(&state.join("kvm-qemu.log"), "kvm", 1)?;
+    let mut command = qemu(&state.join("kvm-qemu.log"), Architecture::Amd64, "kvm", 1)?;
     command.arg("-kernel").arg(kernels.join(kernel).join("vmlinuz"));
     command.args(["-append", "console=ttyS0 panic=-1", "-serial"]).arg(format!("file:{}", console.display()));
     let mut qemu = command.spawn().context("cannot start QEMU: run cargo xtask setup")?;

@@ -10,13 +10,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cache, progress};
+use crate::{architecture::Architecture, cache, progress};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A set of suites with its own lists and downloads.
 pub struct Apt {
     dir: PathBuf,
+    architecture: Architecture,
 }
 
 impl Apt {
@@ -24,16 +25,21 @@ impl Apt {
     fn own(root: &Path) -> Result<Self> {
         let release = codename()?;
         let suites = [release.clone(), format!("{release}-updates"), format!("{release}-security")];
-        Self::open(root, &release, &suites)
+        Self::open(root, &release, &suites, Architecture::Amd64)
     }
 
     /// Other releases: only for packages that are unpacked into the cache, never installed.
-    pub fn of(root: &Path, suites: &[&str]) -> Result<Self> {
+    pub fn of(root: &Path, architecture: Architecture, suites: &[&str]) -> Result<Self> {
         let suites: Vec<String> = suites.iter().map(|&suite| suite.to_owned()).collect();
-        Self::open(root, &suites.join("+"), &suites)
+        let name = suites.join("+");
+        let name = match architecture {
+            Architecture::Amd64 => name,
+            Architecture::Arm64 => format!("{name}-{}", architecture.name()),
+        };
+        Self::open(root, &name, &suites, architecture)
     }
 
-    fn open(root: &Path, name: &str, suites: &[String]) -> Result<Self> {
+    fn open(root: &Path, name: &str, suites: &[String], architecture: Architecture) -> Result<Self> {
         let dir = cache::dir()?.join("apt").join(name);
         for sub in ["lists/partial", "cache/archives/partial", "parts"] {
             fs::create_dir_all(dir.join(sub))
@@ -47,7 +53,7 @@ impl Apt {
         }
         let list = dir.join("sources.list");
         fs::write(&list, lines).with_context(|| format!("cannot write {}", list.display()))?;
-        let apt = Self { dir };
+        let apt = Self { dir, architecture };
         println!("setup: reading the package lists of {name}");
         let mut command = apt.command("apt-get");
         command.args([
@@ -71,6 +77,11 @@ impl Apt {
             "APT::Sandbox::User=root".to_owned(),
         ] {
             command.arg("-o").arg(option);
+        }
+        if self.architecture != Architecture::Amd64 {
+            for key in ["APT::Architecture", "APT::Architectures"] {
+                command.arg("-o").arg(format!("{key}={}", self.architecture.name()));
+            }
         }
         command
     }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::apt::Apt;
-use crate::cache;
+use crate::{architecture::Architecture, cache};
 
 /// The least that all of `xtask/*/go.mod` take.
 const LEAST: (u32, u32, u32) = (1, 26, 6);
@@ -27,7 +27,7 @@ pub fn ensure(root: &Path) -> Result<PathBuf> {
     }
     println!("setup: Go 1.26.6 is missing: unpacking Debian's backport (it is not installed)");
     fs::create_dir_all(&cached).with_context(|| format!("cannot make {}", cached.display()))?;
-    let apt = Apt::of(root, &["trixie-backports"])?;
+    let apt = Apt::of(root, Architecture::Amd64, &["trixie-backports"])?;
     for package in PACKAGES {
         apt.unpack(root, package, &cached)?;
     }

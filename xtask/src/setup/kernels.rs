@@ -11,17 +11,25 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
-use crate::{cache, progress};
+use crate::{architecture::Architecture, cache, progress};
 
 #[path = "../../lab/src/matrix.rs"]
 pub mod matrix;
 
 use self::matrix::{ROWS, Row};
 
-/// The kernel lines, oldest first.
+/// The kernel lines of the architecture of this machine, oldest first.
 pub fn lines() -> impl Iterator<Item = &'static str> {
-    ROWS.iter().map(|row| row.line)
+    ROWS.iter().filter(|row| row.architecture == Architecture::Amd64).map(|row| row.line)
 }
+
+/// The disk, where its driver is a module at all.
+const DISK_MODULES: [(&str, &str); 4] = [
+    ("drivers/nvme/common", "nvme-keyring"),
+    ("drivers/nvme/common", "nvme-auth"),
+    ("drivers/nvme/host", "nvme-core"),
+    ("drivers/nvme/host", "nvme"),
+];
 
 /// Modules for the network card with their folders, in the order in which they are loaded. The first five are built
 /// into newer kernels.
@@ -55,15 +63,17 @@ pub fn dir() -> Result<PathBuf> {
     Ok(cache::dir()?.join("kernels"))
 }
 
-/// Unpacks the kernels that are not there yet.
-pub fn ensure(root: &Path) -> Result<()> {
+/// Unpacks the kernels of an architecture that are not there yet.
+pub fn ensure(root: &Path, architecture: Architecture) -> Result<()> {
     let dir = dir()?;
-    let missing = ROWS.iter().filter(|row| !dir.join(row.line).join(last_file(row.line)).exists());
+    let missing = ROWS.iter().filter(|row| {
+        row.architecture == architecture && !dir.join(row.line).join(last_file(row.line)).exists()
+    });
     let mut opened: Option<(&[&str], Apt)> = None;
     for row in missing {
         let apt = match opened.take() {
             Some((suites, apt)) if suites == row.suites => apt,
-            _ => Apt::of(root, row.suites)?,
+            _ => Apt::of(root, architecture, row.suites)?,
         };
         unpack(root, &apt, row, &dir.join(row.line))?;
         opened = Some((row.suites, apt));
@@ -104,7 +114,8 @@ fn unpack(root: &Path, apt: &Apt, row: &Row, into: &Path) -> Result<()> {
     fs::copy(image, into.join("vmlinuz")).with_context(|| format!("cannot copy {}", image.display()))?;
     let modules = modules.join("kernel");
     let mut order = String::new();
-    for (folder, module) in MODULES {
+    let disk = modules.join("drivers/nvme/host/nvme.ko.xz").is_file();
+    for (folder, module) in DISK_MODULES.into_iter().filter(|_| disk).chain(MODULES) {
         if module_into(root, &modules.join(folder), module, into)? {
             writeln!(order, "{module}")?;
         }
@@ -155,11 +166,7 @@ fn release(package: &str) -> &str {
 /// The packages of the highest version, compared number by number.
 fn newest(names: &[String]) -> Vec<&str> {
     let version = |name: &str| -> Vec<u64> {
-        release(name)
-            .trim_end_matches("-cloud-amd64")
-            .split(|c: char| !c.is_ascii_digit())
-            .filter_map(|part| part.parse().ok())
-            .collect()
+        release(name).split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
     };
     let highest = names.iter().map(|name| version(name)).max();
     names.iter().map(String::as_str).filter(|name| Some(version(name)) == highest).collect()
@@ -183,6 +190,10 @@ mod tests {
             "linux-image-6.12.94+deb12-cloud-amd64-unsigned",
         ];
         assert_eq!(found(&names), [names[0]]);
+        let names =
+            ["linux-image-6.12.117+deb12-arm64-16k-unsigned", "linux-image-6.12.94+deb12-arm64-16k-unsigned"];
+        assert_eq!(found(&names), [names[0]]);
+        assert_eq!(release(names[0]), "6.12.117+deb12-arm64-16k");
         assert!(found(&[]).is_empty());
     }
 
@@ -201,7 +212,7 @@ mod tests {
 
     #[test]
     fn each_line_is_in_the_matrix_once_and_real_nodes_have_theirs() {
-        let mut all: Vec<&str> = lines().collect();
+        let mut all: Vec<&str> = ROWS.iter().map(|row| row.line).collect();
         all.sort_unstable();
         let rows = all.len();
         all.dedup();

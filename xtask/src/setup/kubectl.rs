@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
-use crate::cache;
+use crate::{architecture::Architecture, cache};
 
 fn cached() -> Result<PathBuf> {
     Ok(cache::dir()?.join("kubectl").join("usr/bin/kubectl"))
@@ -32,7 +32,8 @@ pub fn ensure(root: &Path) -> Result<()> {
     println!("setup: kubectl is missing: unpacking Debian 13's package (it is not installed)");
     let into = cache::dir()?.join("kubectl");
     fs::create_dir_all(&into).with_context(|| format!("cannot make {}", into.display()))?;
-    let unpacked = Apt::of(root, &["trixie"]).and_then(|apt| apt.unpack(root, "kubectl/trixie", &into));
+    let unpacked = Apt::of(root, Architecture::Amd64, &["trixie"])
+        .and_then(|apt| apt.unpack(root, "kubectl/trixie", &into));
     match (unpacked, super::find_program("kubectl")) {
         (Ok(()), _) if cached()?.is_file() => Ok(()),
         (_, Some(other)) => {

@@ -2,6 +2,7 @@
 //! second run does nothing and takes milliseconds. The machine's own package sources are never changed.
 
 mod apt;
+pub mod arm64;
 pub mod control_plane;
 pub mod definitions;
 mod deny;
@@ -27,7 +28,7 @@ pub use self::{
     kubectl::binary as kubectl,
     rust::{BPF_TOOLCHAIN, bpf_linker_dir},
 };
-use crate::cache;
+use crate::{architecture::Architecture, cache};
 
 /// A package, and a file of it whose presence shows that it is installed.
 struct Package {
@@ -97,6 +98,11 @@ const ARM64_PACKAGES: &[Package] = &[
         evidence: Evidence::Program("qemu-aarch64-static"),
         why: "running what was built",
     },
+    Package {
+        name: "qemu-system-arm",
+        evidence: Evidence::Program("qemu-system-aarch64"),
+        why: "virtual machines",
+    },
 ];
 
 impl Package {
@@ -137,13 +143,20 @@ pub fn for_build(root: &Path) -> Result<()> {
 
 /// What building for 64-bit Arm needs beside that.
 pub fn for_arm64(root: &Path) -> Result<()> {
-    packages(root, ARM64_PACKAGES)
+    packages(root, ARM64_PACKAGES)?;
+    arm64::ensure(root)
+}
+
+/// What virtual machines of 64-bit Arm need beside that.
+pub fn for_arm64_machines(root: &Path) -> Result<()> {
+    for_arm64(root)?;
+    kernels::ensure(root, Architecture::Arm64)
 }
 
 /// What the virtual machines and the demo need.
 pub fn for_lab(root: &Path) -> Result<()> {
     packages(root, PACKAGES)?;
-    kernels::ensure(root)?;
+    kernels::ensure(root, Architecture::Amd64)?;
     kubectl::ensure(root)
 }
 

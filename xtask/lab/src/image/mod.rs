@@ -18,7 +18,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-pub use self::{layout::Digest, program::Architecture};
+pub use self::layout::Digest;
+pub use crate::architecture::Architecture;
 
 /// One image: files, and what is run of them.
 #[derive(Debug, Clone, Default)]

@@ -7,24 +7,7 @@ use object::{
     read::elf::{FileHeader as _, ProgramHeader as _},
 };
 
-/// A processor architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// x86-64.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
-}
-
-impl Architecture {
-    /// The name that images and Kubernetes use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-}
+use crate::architecture::Architecture;
 
 /// The architecture of a program that needs no other file to run.
 pub fn of_static(program: &[u8]) -> Result<Architecture> {

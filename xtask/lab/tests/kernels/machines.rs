@@ -131,7 +131,7 @@ async fn boot(kind: Kind) -> Result<Vm> {
     let paths = Paths::from_environment()?;
     let programs = ["waggle-agent", "examples/parity", "examples/follow", "examples/coming_and_going"];
     let files = programs.map(|program| {
-        let path = paths.program(program);
+        let path = paths.program_for(kind.row.architecture, program);
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = program.rsplit('/').next().unwrap_or_default();
         Ok((format!("bin/{name}"), 0o755, content))
@@ -140,6 +140,7 @@ async fn boot(kind: Kind) -> Result<Vm> {
     let label = format!("kernels-{}{}", kind.row.line, if lockdown { "-lockdown" } else { "" });
     let boot = Boot {
         label,
+        architecture: kind.row.architecture,
         kernel: kind.row.line.to_owned(),
         processors: kind.row.processors,
         options: kind.options,

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use waggle_lab::{
+    architecture::Architecture,
     control::{CHURN_HELD_MIB, Rights, Work},
     layout::Layout,
     matrix::{ROWS, Row},
@@ -20,8 +21,10 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_mins(1);
 const MIB: u64 = 1 << 20;
-/// Snapshots while pods come and go: in a CI run, and in a whole run.
-const WALKS: [&str; 2] = ["500", "100000"];
+/// Snapshots while pods come and go.
+const WALKS: &str = "500";
+/// The same by the walk in a whole run. 100,000 snapshots by files were not done after 50 minutes in an emulated machine.
+const WALKS_WHOLE: &str = "100000";
 /// The kernels that each CI run has all tests on: with one flush of all counters, and with one for each kind.
 const THOROUGH: [&str; 1] = ["7"];
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
@@ -30,7 +33,7 @@ const PAGES_PER_PROCESSOR: u64 = 64;
 /// The tests of each row, the rows in their order.
 pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for row in ROWS {
+    for row in ROWS.iter().filter(|row| whole || row.architecture == Architecture::Amd64) {
         let kind = Kind { row, options: "" };
         let name = |test: &str| format!("{}::{test}", row.line);
         trials.push(machines.trial(name("check"), kind, check));
@@ -42,7 +45,8 @@ pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
             continue;
         }
         trials.push(machines.trial(name("loaded"), kind, loaded));
-        let walks = WALKS[usize::from(whole)];
+        // The walk is what may go wrong among cgroups that go; files are read by name.
+        let walks = if row.collector == "bpf" && whole { WALKS_WHOLE } else { WALKS };
         trials.push(
             machines.trial(name("coming_and_going"), kind, move |vm, row| coming_and_going(vm, row, walks)),
         );

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use waggle_lab::control::{Program, Work};
+use waggle_node_init::control::{Program, Work};
 
 /// A started process.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use waggle_lab::{
+use waggle_node_init::{
     control::{CHURN_HELD_MIB, DISK, Work},
     work,
 };

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fs};
 
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
-use waggle_lab::control::Totals;
+use waggle_node_init::control::Totals;
 
 use crate::CGROUP_ROOT;
 

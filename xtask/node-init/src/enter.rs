@@ -8,7 +8,7 @@ use rustix::{
     thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs},
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use waggle_lab::control::Rights;
+use waggle_node_init::control::Rights;
 
 use crate::cgroups;
 

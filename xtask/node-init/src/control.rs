@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The device of the control channel inside the virtual machine.
-pub const DEVICE: &str = "/dev/ttyS1";
+/// The device of the control channel inside the virtual machine: the second serial port, or the only one of its kind.
+pub const DEVICE: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/dev/ttyS1" };
 
 /// The block device that the page cache is filled from.
 pub const DISK: &str = "/dev/nvme0n1";

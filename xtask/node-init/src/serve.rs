@@ -17,7 +17,7 @@ use rustix::{
     termios::{OptionalActions, tcgetattr, tcsetattr},
     time::{ClockId, Timespec, clock_settime},
 };
-use waggle_lab::control::{Act, Answer, DEVICE, FromNode, Request};
+use waggle_node_init::control::{Act, Answer, DEVICE, FromNode, Request};
 
 use crate::{
     FIRSTS, cgroups,

@@ -7,12 +7,12 @@ mod enter;
 mod processes;
 mod recorder;
 mod serve;
-mod work;
+mod workloads;
 
 use std::{env, process::ExitCode};
 
 use anyhow::{Result, bail};
-use waggle_lab::control::{Rights, Work};
+use waggle_node_init::control::{Rights, Work};
 
 /// Where workloads write their first instruction.
 const FIRSTS: &str = "/run/firsts";
@@ -22,7 +22,7 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 fn run(args: &[String]) -> Result<()> {
     match args {
         [command, name, cgroup, work @ ..] if command == "work" => match Work::from_args(work) {
-            Some(work) => work::run(name, cgroup, work),
+            Some(work) => workloads::run(name, cgroup, work),
             None => bail!("unknown workload {work:?}"),
         },
         [command, rights, cgroup, program @ ..] if command == "enter" => match Rights::from_name(rights) {
