@@ -32,11 +32,11 @@ const BACKPORTS: &[&str] = &["trixie-backports"];
 /// Oldest first. No Debian suite has 5.15: 5.10 stands for it, as both lack the cgroup iterator.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    Row { line: "5.10", architecture: Amd64, suites: BULLSEYE,  package: r"^linux-image-5\.10\.[^-]*-[0-9]+-cloud-amd64-unsigned$",   processors: 2, layout: "systemd",  collector: "cgroupfs", refusal: Some("no-cgroup-iter") },
-    Row { line: "6.1", architecture: Amd64,  suites: BOOKWORM,  package: r"^linux-image-6\.1\.[^-]*-[0-9]+-cloud-amd64-unsigned$",    processors: 2, layout: "cgroupfs", collector: "bpf",      refusal: None },
-    Row { line: "6.12", architecture: Amd64, suites: BOOKWORM,  package: r"^linux-image-6\.12\.[^-]*-cloud-amd64-unsigned$",          processors: 2, layout: "systemd",  collector: "bpf",      refusal: None },
-    Row { line: "6.18", architecture: Amd64, suites: BACKPORTS, package: r"^linux-image-6\.18\.[^-]*-cloud-amd64$",                   processors: 2, layout: "cgroupfs", collector: "bpf",      refusal: None },
-    Row { line: "7", architecture: Amd64,    suites: BACKPORTS, package: r"^linux-(binary-unsigned|modules)-7\.[^-]*-cloud-amd64$",   processors: 2, layout: "systemd",  collector: "bpf",      refusal: None },
-    Row { line: "6.12-arm64",     architecture: Arm64, suites: BOOKWORM, package: r"^linux-image-6\.12\.[^-]*-cloud-arm64-unsigned$", processors: 2, layout: "systemd",  collector: "bpf", refusal: None },
-    Row { line: "6.12-arm64-16k", architecture: Arm64, suites: BOOKWORM, package: r"^linux-image-6\.12\.[^-]*-arm64-16k-unsigned$",   processors: 2, layout: "cgroupfs", collector: "bpf", refusal: None },
+    Row { line: "5.10",           architecture: Amd64, suites: BULLSEYE,  package: r"^linux-image-5\.10\.[^-]*-[0-9]+-cloud-amd64-unsigned$",         processors: 2, layout: "systemd",  collector: "cgroupfs", refusal: Some("no-cgroup-iter") },
+    Row { line: "6.1",            architecture: Amd64, suites: BOOKWORM,  package: r"^linux-image-6\.1\.[^-]*-[0-9]+-cloud-amd64-unsigned$",          processors: 2, layout: "cgroupfs", collector: "bpf",      refusal: None },
+    Row { line: "6.12",           architecture: Amd64, suites: BOOKWORM,  package: r"^linux-image-6\.12\.[^-]*-cloud-amd64-unsigned$",                processors: 2, layout: "systemd",  collector: "bpf",      refusal: None },
+    Row { line: "6.18",           architecture: Amd64, suites: BACKPORTS, package: r"^linux-image-6\.18\.[^-]*-cloud-amd64$",                         processors: 2, layout: "cgroupfs", collector: "bpf",      refusal: None },
+    Row { line: "7",              architecture: Amd64, suites: BACKPORTS, package: r"^linux-(binary-unsigned|modules)-7\.[^-]*-cloud-amd64$",         processors: 2, layout: "systemd",  collector: "bpf",      refusal: None },
+    Row { line: "6.12-arm64",     architecture: Arm64, suites: BOOKWORM,  package: r"^linux-image-6\.12\.[^-]*-cloud-arm64-unsigned$",                processors: 2, layout: "systemd",  collector: "bpf",      refusal: None },
+    Row { line: "6.12-arm64-16k", architecture: Arm64, suites: BOOKWORM,  package: r"^linux-image-6\.12\.[^-]*-arm64-16k-unsigned$",                  processors: 2, layout: "cgroupfs", collector: "bpf",      refusal: None },
 ];
