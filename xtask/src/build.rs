@@ -51,27 +51,35 @@ pub fn arm64(root: &Path) -> Result<()> {
     progress::run_checked("release build of agent and aggregator for arm64", &mut command, &log)
 }
 
-/// Builds what runs in virtual machines of 64-bit Arm, too: the agent's examples and the machine's first program.
+/// Builds what runs in virtual machines of 64-bit Arm: the agent with its examples, and the machine's first program.
 pub fn arm64_machines(root: &Path) -> Result<()> {
-    let log = cache::state(root).join("logs").join("build-arm64.log");
-    let mut command = command(root, Architecture::Arm64)?;
-    command.args(["-p", "waggle-node-init", "--examples"]);
+    let log = cache::state(root).join("logs").join("build-arm64-machines.log");
+    let mut command = release(root, Architecture::Arm64)?;
+    command.args(["-p", "waggle-agent", "-p", "waggle-node-init", "--bins", "--examples"]);
     progress::run_checked("release build for virtual machines of arm64", &mut command, &log)
 }
 
 /// The release build for a target.
 pub fn command(root: &Path, target: Architecture) -> Result<Command> {
+    let mut command = release(root, target)?;
+    command.args(["-p", "waggle-agent", "-p", "waggle-aggregator", "--bins"]);
+    if target == Architecture::Amd64 {
+        command.args(["-p", "waggle-lab", "-p", "waggle-node-init", "--examples"]);
+    }
+    Ok(command)
+}
+
+/// A static release build for a target that does not say of what.
+fn release(root: &Path, target: Architecture) -> Result<Command> {
     let mut command = match target {
         Architecture::Amd64 => {
             let mut command = cargo(root)?;
-            command.args(["build", "-p", "waggle-lab", "-p", "waggle-node-init", "--examples"]);
             command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
             command
         }
         Architecture::Arm64 => {
             // Debian's compiler: its standard library for this target is a package of the same version.
             let mut command = with_bpf_linker(root, debian_cargo())?;
-            command.arg("build");
             let sysroot = setup::arm64::sysroot()?;
             let flags = format!("{STATIC} --sysroot {}", sysroot.display());
             command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
@@ -81,8 +89,7 @@ pub fn command(root: &Path, target: Architecture) -> Result<Command> {
         }
     };
     command
-        .args(["--release", "--target", target.triple()])
-        .args(["-p", "waggle-agent", "-p", "waggle-aggregator", "--bins"])
+        .args(["build", "--release", "--target", target.triple()])
         // These copies go into the memory of a small machine: without debug information.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
