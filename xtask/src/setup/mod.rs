@@ -141,13 +141,13 @@ pub fn for_build(root: &Path) -> Result<()> {
     rust::bpf_linker(root)
 }
 
-/// What building for 64-bit Arm needs beside that.
+/// What building for 64-bit Arm needs in addition to [`for_build`].
 pub fn for_arm64(root: &Path) -> Result<()> {
     packages(root, ARM64_PACKAGES)?;
     arm64::ensure(root)
 }
 
-/// What virtual machines of 64-bit Arm need beside that.
+/// What arm64 virtual machines need in addition to [`for_lab`].
 pub fn for_arm64_machines(root: &Path) -> Result<()> {
     for_arm64(root)?;
     kernels::ensure(root, Architecture::Arm64)

@@ -25,7 +25,7 @@ const MIB: u64 = 1 << 20;
 const WALKS: &str = "500";
 /// The same by the walk in a whole run. 100,000 snapshots by files were not done after 50 minutes in an emulated machine.
 const WALKS_WHOLE: &str = "100000";
-/// The kernels that each CI run has all tests on: with one flush of all counters, and with one for each kind.
+/// The kernels that each CI run has all tests on.
 const THOROUGH: [&str; 1] = ["7"];
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
 const PAGES_PER_PROCESSOR: u64 = 64;
