@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -42,26 +43,27 @@ impl Steps {
 
     /// Runs a step to its end and counts it. Returns its output.
     pub fn run(&mut self, name: &str, count: Count, command: Result<Command>) -> String {
-        println!("==> {name}");
-        let started = Instant::now();
-        let log = self.logs.join(format!("{}.log", name.replace([' ', ',', ':'], "-")));
-        let status = command.and_then(|mut command| progress::run_logged(name, &mut command, &log));
-        let (succeeded, note) = match &status {
-            Ok(status) if status.success() => (true, String::new()),
-            Ok(status) => (false, format!("{status}; whole output: {}", log.display())),
-            Err(error) => (false, format!("{error:#}")),
-        };
-        let output = if status.is_ok() { progress::read(&log) } else { String::new() };
-        let tally = match count {
-            Count::One if succeeded => Tally::PASSED,
-            Count::One => Tally::FAILED,
-            Count::Tests => tally::of_cargo_test(&output, succeeded),
-        };
-        if tally.failed > 0 {
-            println!("{}\n{note}", failure_text(&output));
-        }
-        self.push(name, tally, started.elapsed(), note);
+        let (done, output) = run(&self.logs, name, count, command);
+        self.done.push(done);
         output
+    }
+
+    /// Runs steps of tests at the same time, and counts each.
+    pub fn run_together<const N: usize>(&mut self, steps: [(&str, Result<Command>); N]) -> [String; N] {
+        let logs = &self.logs;
+        let ended = thread::scope(|scope| {
+            let running = steps
+                .map(|(name, command)| (name, scope.spawn(move || run(logs, name, Count::Tests, command))));
+            running.map(|(name, thread)| (name, thread.join()))
+        });
+        ended.map(|(name, ended)| {
+            let Ok((done, output)) = ended else {
+                self.fail(name, Duration::ZERO, "the thread that ran it panicked");
+                return String::new();
+            };
+            self.done.push(done);
+            output
+        })
     }
 
     /// Counts a step that cannot run here.
@@ -100,6 +102,29 @@ impl Steps {
         println!("\n{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
         total
     }
+}
+
+/// Runs a step to its end: how it ended, and its output.
+fn run(logs: &Path, name: &str, count: Count, command: Result<Command>) -> (Done, String) {
+    println!("==> {name}");
+    let started = Instant::now();
+    let log = logs.join(format!("{}.log", name.replace([' ', ',', ':'], "-")));
+    let status = command.and_then(|mut command| progress::run_logged(name, &mut command, &log));
+    let (succeeded, note) = match &status {
+        Ok(status) if status.success() => (true, String::new()),
+        Ok(status) => (false, format!("{status}; whole output: {}", log.display())),
+        Err(error) => (false, format!("{error:#}")),
+    };
+    let output = if status.is_ok() { progress::read(&log) } else { String::new() };
+    let tally = match count {
+        Count::One if succeeded => Tally::PASSED,
+        Count::One => Tally::FAILED,
+        Count::Tests => tally::of_cargo_test(&output, succeeded),
+    };
+    if tally.failed > 0 {
+        println!("{name}:\n{}\n{note}", failure_text(&output));
+    }
+    (Done { name: name.to_owned(), tally, took: started.elapsed(), note }, output)
 }
 
 /// The part of an output that explains a failure: from the first failure on, bounded.

@@ -96,15 +96,24 @@ fn quick_tests(root: &Path) -> Result<Command> {
 /// Tests of one program at once: most of them wait for a clock or a socket, so more than there are cores.
 const AT_ONCE: &str = "6";
 
+/// The test program that needs a real control plane and mostly waits for it: it runs beside the virtual machines, which are
+/// emulated on one core.
+const AUTOSCALER: &str = "hpa";
 /// What the name of a test program begins with that needs a real control plane, and no virtual machine.
-const CONTROL_PLANE: [&str; 3] = ["control_plane", "hpa", "manifests"];
+const CONTROL_PLANE: [&str; 2] = ["control_plane", "manifests"];
 /// The same of one that needs a control plane and virtual machines as its nodes.
 const REAL_NODES: &str = "real_";
 
-/// The tests that boot virtual machines, one machine at a time, those behind a real control plane, and those on real nodes.
+/// The tests that boot virtual machines, one machine at a time, with that of the autoscaler beside them, those behind a real
+/// control plane, and those on real nodes.
 /// In a quick run cargo counts them as ignored.
 fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
-    let names = ["tests in virtual machines", "tests behind a control plane", "tests on real nodes"];
+    let names = [
+        "tests in virtual machines",
+        "tests of the autoscaler",
+        "tests behind a control plane",
+        "tests on real nodes",
+    ];
     let started = Instant::now();
     let ready = test_programs(&root.join("xtask/lab/tests")).and_then(|programs| {
         if !quick {
@@ -127,8 +136,10 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
     let (planes, machines): (Vec<String>, Vec<String>) = programs
         .into_iter()
         .partition(|program| CONTROL_PLANE.iter().any(|beginning| program.starts_with(beginning)));
-    let mut run = |name: &str, programs: &[String]| {
-        let command = cargo(root, &["test", "--workspace", "--no-fail-fast"]).and_then(|mut command| {
+    let (autoscaler, machines): (Vec<String>, Vec<String>) =
+        machines.into_iter().partition(|program| program == AUTOSCALER);
+    let command = |programs: &[String]| {
+        cargo(root, &["test", "--workspace", "--no-fail-fast"]).and_then(|mut command| {
             command.args(programs.iter().flat_map(|program| ["--test", program]));
             if !quick {
                 // Those that need nothing special are run here too: no other step does.
@@ -136,10 +147,13 @@ fn slow(root: &Path, steps: &mut Steps, quick: bool) -> Vec<String> {
                 lab::environment(root, &mut command)?;
             }
             Ok(command)
-        });
-        steps.run(name, Count::Tests, command)
+        })
     };
-    vec![run(names[0], &machines), run(names[1], &planes), run(names[2], &nodes)]
+    let [machines, autoscaler] =
+        steps.run_together([(names[0], command(&machines)), (names[1], command(&autoscaler))]);
+    let planes = steps.run(names[2], Count::Tests, command(&planes));
+    let nodes = steps.run(names[3], Count::Tests, command(&nodes));
+    vec![machines, autoscaler, planes, nodes]
 }
 
 /// The names of the test programs in a folder, in order: a file, or a folder with a `main.rs`.
