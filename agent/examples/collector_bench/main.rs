@@ -163,5 +163,13 @@ fn print(report: &Value) {
                 println!("what its cgroup is charged is not known: no memory controller on cgroup v2 here");
             }
         }
+        if let Some(node) = report["steady"]["node_memory"].as_object() {
+            let us = |name: &str| node.get(name).and_then(Value::as_u64).unwrap_or_default() / 1000;
+            println!(
+                "the node's memory, read once a second: /proc/meminfo {} µs, the root's memory.stat {} µs",
+                us("meminfo_median_ns"),
+                us("memory_stat_median_ns")
+            );
+        }
     }
 }

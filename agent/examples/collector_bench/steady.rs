@@ -13,6 +13,10 @@ use crate::common::Tree;
 /// Loading is not steady, and a stream needs a moment until it is live.
 const SETTLE: Duration = Duration::from_secs(10);
 
+const NODE_MEMORY_ROUNDS: usize = 20;
+/// More than the allocator keeps.
+const MAPPED: usize = 256 << 10;
+
 /// A process that is killed with the value.
 struct Running(Child);
 
@@ -25,7 +29,8 @@ impl Drop for Running {
 }
 
 /// Runs `command` with `--cgroup-root` of the tree, in a separate cgroup, and measures it over `time`. Meanwhile a process
-/// in each of `containers` uses a little CPU twice a second: counters that never change would cost too little to report.
+/// in each of `containers` uses a little CPU and memory twice a second:
+/// counters that never change would cost too little to report.
 pub fn steady(
     tree: &Tree,
     containers: &[PathBuf],
@@ -56,11 +61,37 @@ pub fn steady(
     std::thread::sleep(SETTLE);
     let mut measured = watch(agent.0.id(), time)?;
     measured["charged"] = charged(&house)?;
+    measured["node_memory"] = node_memory()?;
     if let Some(status) = agent.0.try_wait()? {
         anyhow::bail!("{program} ended while it was measured: {status}");
     }
     measured["ticking"] = json!(ticking.len());
     Ok(measured)
+}
+
+/// Times in which the node's memory can be read, ns: `/proc/meminfo`, and the root's `memory.stat`, which flushes the counters of
+/// every cgroup first. Once a second, as an agent reads it, in turns; null where the root has no `memory.stat`.
+fn node_memory() -> anyhow::Result<Value> {
+    let root = crate::cgroup2_mount().context("no cgroup2 mount")?;
+    let files = [PathBuf::from("/proc/meminfo"), root.join("memory.stat")];
+    if !files[1].exists() {
+        return Ok(Value::Null);
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..NODE_MEMORY_ROUNDS {
+        std::thread::sleep(Duration::from_secs(1));
+        let turns = if round.is_multiple_of(2) { [0, 1] } else { [1, 0] };
+        for turn in turns {
+            let begun = Instant::now();
+            std::hint::black_box(fs::read(&files[turn])?);
+            times[turn].push(begun.elapsed().as_nanos());
+        }
+    }
+    let [meminfo, memory_stat] = times.map(|mut times| {
+        times.sort_unstable();
+        u64::try_from(times[times.len() / 2]).unwrap_or(u64::MAX)
+    });
+    Ok(json!({"meminfo_median_ns": meminfo, "memory_stat_median_ns": memory_stat}))
 }
 
 /// Is the process of a container, until it is killed.
@@ -72,6 +103,10 @@ pub fn tick(container: &Path) -> anyhow::Result<()> {
         for _ in 0..10_000 {
             seed = std::hint::black_box(seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
         }
+        // Memory that is mapped for it and given back: counters that a flush has to fold.
+        let mut memory = Vec::<u8>::with_capacity(MAPPED);
+        std::hint::black_box(&mut memory).push(1);
+        drop(memory);
         std::thread::sleep(Duration::from_millis(500));
     }
 }

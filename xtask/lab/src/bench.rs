@@ -1,24 +1,18 @@
 //! What collecting costs: the three ways on each kernel in a virtual machine, where ratios can be compared, and the
 //! agent's share of a processor natively, because emulation inflates it.
 
-use std::{fs, process::Stdio, time::Duration};
+mod native;
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use tokio::{
-    process::Command,
-    time::{Instant, sleep},
-};
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use crate::{
     architecture::Architecture,
-    central::Central,
-    cluster::agent_pod,
-    control::{Act, Program, Rights, Work},
-    layout::Qos,
+    control::{Act, Program, Rights},
     matrix::{ROWS, Row},
     paths::Paths,
-    scenario::{self, Container, Pod},
     vm::{Boot, Vm},
 };
 
@@ -27,7 +21,6 @@ const EXAMPLE: &str = "examples/collector_bench";
 const SIZES: [usize; 3] = [25, PODS, 500];
 /// Pods of the agent that is measured over a time.
 const PODS: usize = 100;
-const CONTAINERS: usize = 3;
 const STEADY: &str = "30s";
 /// The kernel on which the agent's kernel memory is measured, and memory's share of a snapshot.
 const LINE: &str = "6.12";
@@ -63,7 +56,7 @@ pub async fn run(paths: &Paths) -> Result<bool> {
     println!(
         "\nbench: waggle-agent run, its stream live, over 400 cgroups on this machine's own kernel, {STEADY}"
     );
-    let native = natively(paths).await?;
+    let natively = native::run(paths).await?;
     let mut met = true;
     for (line, reports) in &tables {
         met &= summary(line, reports);
@@ -74,17 +67,20 @@ pub async fn run(paths: &Paths) -> Result<bool> {
         let kib = |name: &str| report["steady"]["charged"][name].as_f64().unwrap_or(f64::NAN) / 1024.0;
         fact(&format!("kernel memory charged to the agent, --collector {collector}, KiB"), kib("kernel"));
         fact("  and anonymous memory, KiB", kib("anon"));
+        let node = |name: &str| report["steady"]["node_memory"][name].as_f64().unwrap_or(f64::NAN);
+        let times = node("memory_stat_median_ns") / node("meminfo_median_ns");
+        fact("  the node's memory by the root's memory.stat against /proc/meminfo, times", times);
     }
-    let Some(native) = native else { return Ok(false) };
-    let steady = &native["steady"];
+    let Some(natively) = natively else { return Ok(false) };
+    let steady = &natively["steady"];
     let share = steady["share_of_a_core"].as_f64().unwrap_or(f64::NAN) * 100.0;
     let resident = steady["rss_kib"].as_f64().unwrap_or(f64::NAN) / 1024.0;
     met &= line("agent's share of a core at one snapshot a second, %", share, "< 0.1", share < 0.1);
     met &= line("agent resident, MiB", resident, "< 16", resident < 16.0);
-    if !memory_was_read(&native) {
+    if !native::memory_was_read(&natively) {
         // The machine has memory on cgroup v1. What the memory controller would add to each second's snapshot, by the
         // ratio above; the rest of the agent does the same work with it.
-        let snapshot = cpu_of(&native) / 1e9 * 100.0;
+        let snapshot = cpu_of(&natively) / 1e9 * 100.0;
         let with_memory = share + snapshot * (dearer - 1.0).max(0.0);
         met &=
             line("the same if memory were read too (estimate), %", with_memory, "< 0.1", with_memory < 0.1);
@@ -209,106 +205,6 @@ impl Machine {
         let arguments: Vec<&str> = agent.split_whitespace().chain([collector]).collect();
         self.bench(rounds(PODS), &arguments).await
     }
-}
-
-/// The agent as it ships, streaming to an aggregator that serves what it reports. `None`, with the reason printed,
-/// where this machine does not let a cgroup be made.
-async fn natively(paths: &Paths) -> Result<Option<Value>> {
-    let mut central = Central::start(paths, "bench", "60s").await?;
-    let agent = agent_pod();
-    central.stand_in.apply(this_machine()?)?;
-    central.stand_in.apply(agent.object())?;
-    for number in 0..PODS {
-        central.stand_in.apply(pod(number).object())?;
-    }
-    central.start_aggregator().await?;
-    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let (ca, token) = (dir.path().join("ca.crt"), dir.path().join("token"));
-    fs::write(&ca, central.stand_in.cluster_ca_pem()).context("cannot write the CA")?;
-    fs::write(&token, central.agent_token(&agent)?).context("cannot write the token")?;
-    let ingest = central.ingest.to_string();
-    let program = paths.program("waggle-agent");
-    let mut command = Command::new(paths.program(EXAMPLE));
-    command.args(["--rounds", "40", "--steady", STEADY, "--"]).arg(program).args([
-        "run",
-        "--aggregator",
-        &ingest,
-    ]);
-    command.arg("--aggregator-ca").arg(&ca).arg("--token-file").arg(&token);
-    command.args(["--metrics-bind", "127.0.0.1:0"]).stdin(Stdio::null()).kill_on_drop(true);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let bench = command.spawn().context("cannot start collector_bench")?.wait_with_output();
-    let (output, live) = tokio::join!(bench, live(&central));
-    let output = output.context("cannot wait for collector_bench")?;
-    if !output.status.success() {
-        println!("cannot be measured here: {}", String::from_utf8_lossy(&output.stderr).trim());
-        return Ok(None);
-    }
-    live?;
-    let report = split(&String::from_utf8_lossy(&output.stdout))?;
-    // It has just ended: the stream was live to the end if the values are of now.
-    let node = central.node_metrics().await?.context("the node is not served at the end")?;
-    let age = jiff::Timestamp::now().duration_since(node.timestamp).unsigned_abs();
-    anyhow::ensure!(
-        age < Duration::from_secs(4),
-        "the stream was not live to the end: the newest value is {age:?} old"
-    );
-    let served = central.pods().await?;
-    if memory_was_read(&report) {
-        let whole = |pod: &&Value| {
-            let containers = pod["containers"].as_array();
-            containers.is_some_and(|all| {
-                all.len() == CONTAINERS && all.iter().all(|one| one["usage"]["cpu"] != "0")
-            })
-        };
-        let whole = served.iter().filter(whole).count();
-        anyhow::ensure!(whole == PODS, "{whole} of {PODS} pods are served whole");
-    } else {
-        // A container without a memory value is never published; its CPU time was streamed all the same.
-        anyhow::ensure!(served.is_empty(), "{} pods are served without memory", served.len());
-        println!(
-            "memory is on cgroup v1 here: CPU of 400 cgroups was read and streamed, and the node served"
-        );
-    }
-    Ok(Some(report))
-}
-
-fn memory_was_read(report: &Value) -> bool {
-    report["files"].as_array().is_some_and(|files| files.len() > 1)
-}
-
-/// The Node object with this machine's size: an aggregator refuses what is more than a node has.
-fn this_machine() -> Result<Value> {
-    let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-    let memory = format!("{}Ki", total.context("no MemTotal in /proc/meminfo")?);
-    let processors = std::thread::available_parallelism().context("cannot count the processors")?;
-    let mut node = scenario::node_object();
-    for size in ["capacity", "allocatable"] {
-        node["status"][size] = json!({"cpu": processors.to_string(), "memory": memory, "pods": "110"});
-    }
-    Ok(node)
-}
-
-/// Waits until what the agent streams is served.
-async fn live(central: &Central) -> Result<()> {
-    let begun = Instant::now();
-    while central.node_metrics().await?.is_none() {
-        // The rounds come first.
-        anyhow::ensure!(begun.elapsed() < Duration::from_mins(1), "the agent's node is not served");
-        sleep(Duration::from_millis(500)).await;
-    }
-    Ok(())
-}
-
-/// The object of the pod whose cgroups `collector_bench` makes under this number.
-fn pod(number: usize) -> Pod {
-    let containers = (0..CONTAINERS).map(|index| {
-        let id = format!("{:064x}", number * CONTAINERS + index);
-        Container { id, ..Container::new(&format!("c{index}"), Work::Sleep, None) }
-    });
-    let pod = Pod::new("bench", &format!("pod-{number}"), Qos::Burstable, containers.collect());
-    Pod { uid: format!("{number:08x}-1c2d-4e5f-8a9b-0c1d2e3f4a5b"), ..pod }
 }
 
 /// Prints the table and returns the JSON that is the last line.

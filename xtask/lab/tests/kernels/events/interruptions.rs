@@ -59,7 +59,7 @@ pub async fn suspended(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let (rate, slept) = tokio::join!(burner(&vm, "3s"), async {
         sleep(SECOND).await;
         let begun = Instant::now();
-        vm.node.act(write("/sys/power/state", "freeze".to_owned())).await?;
+        vm.node.act(write("/sys/power/state", "mem".to_owned())).await?;
         Ok::<_, anyhow::Error>(begun.elapsed())
     });
     let (rate, slept) = (rate?, slept?);
