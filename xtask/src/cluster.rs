@@ -12,16 +12,17 @@ use anyhow::{Context, Result};
 use crate::{build, lab, setup};
 
 /// Starts the cluster.
-pub fn up(root: &Path, nodes: u8) -> Result<ExitCode> {
+pub fn up(root: &Path, nodes: u8, driver: &str) -> Result<ExitCode> {
     setup::for_build(root)?;
     setup::control_plane::ensure(root)?;
     if nodes > 0 {
         setup::for_lab(root)?;
         setup::nodes::ensure(root)?;
+        setup::nodes::ensure_driver(root, driver)?;
     }
     println!("build: agent, aggregator and lab, as they ship");
     build::static_release(root)?;
-    lab::finish(command(root)?.args(["up", "--nodes", &nodes.to_string()]))
+    lab::finish(command(root)?.args(["up", "--nodes", &nodes.to_string(), "--driver", driver]))
 }
 
 /// Runs the lab on real nodes.
@@ -31,7 +32,13 @@ pub fn on_nodes(root: &Path, args: &[&str]) -> Result<ExitCode> {
     lab::run(root, args)
 }
 
-/// The same with metrics-server built for it.
+/// Boots nodes of a cgroup driver in a row.
+pub fn soak(root: &Path, boots: u32, driver: &str) -> Result<ExitCode> {
+    setup::nodes::ensure_driver(root, driver)?;
+    on_nodes(root, &["soak", "--boots", &boots.to_string(), "--driver", driver])
+}
+
+/// [`on_nodes`] with metrics-server built for it.
 pub fn beside_metrics_server(root: &Path, args: &[&str]) -> Result<ExitCode> {
     setup::metrics_server::ensure(root)?;
     on_nodes(root, args)

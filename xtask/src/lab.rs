@@ -48,6 +48,7 @@ pub fn places(root: &Path, command: &mut Command) -> Result<()> {
         .env("WAGGLE_HELM", setup::helm::program(root)?)
         .env("WAGGLE_DEFINITIONS", setup::definitions::dir()?)
         .env("WAGGLE_NODE_PROGRAMS", setup::nodes::dir(root)?)
+        .env("WAGGLE_NODE_BASE", setup::nodes::base()?)
         .env("WAGGLE_METRICS_SERVER", setup::metrics_server::program(root)?)
         .env("WAGGLE_COREDNS", setup::nodes::dns_dir(root)?.join("coredns"))
         .env("WAGGLE_STATE", cache::state(root));

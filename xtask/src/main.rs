@@ -83,6 +83,9 @@ enum Command {
         /// beside the control plane.
         #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=10))]
         nodes: u8,
+        /// The cgroup driver of the nodes. kubeadm's default is systemd; without it they boot faster.
+        #[arg(long, default_value = DRIVERS[0], value_parser = DRIVERS)]
+        driver: String,
     },
     /// Waggle's life on real nodes: install, upgrade, rollback, evictions, rotation, reboot, drain, uninstall, helm, and the way from
     /// metrics-server and back.
@@ -96,6 +99,9 @@ enum Command {
         /// How many.
         #[arg(long, default_value_t = 50)]
         boots: u32,
+        /// The cgroup driver of the nodes.
+        #[arg(long, default_value = DRIVERS[0], value_parser = DRIVERS)]
+        driver: String,
     },
     /// Boot a node in a virtual machine and open a shell on it.
     Vm {
@@ -107,6 +113,9 @@ enum Command {
         layout: String,
     },
 }
+
+/// What a kubelet makes cgroups by, the default of the lab first.
+const DRIVERS: [&str; 2] = ["cgroupfs", "systemd"];
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Bench {
@@ -147,11 +156,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { what: Bench::Collector } => lab::run(&root, &["bench", "collector"]),
         Command::Bench { what: Bench::Ingest } => lab::run(&root, &["bench", "ingest"]),
         Command::Image { arch } => image::run(&root, arch),
-        Command::Cluster { what: Cluster::Up, nodes } => cluster::up(&root, nodes),
+        Command::Cluster { what: Cluster::Up, nodes, driver } => cluster::up(&root, nodes, &driver),
         Command::Cluster { what: Cluster::Down, .. } => cluster::ask(&root, "down"),
         Command::Cluster { what: Cluster::Status, .. } => cluster::ask(&root, "status"),
         Command::E2e { nodes } => cluster::e2e(&root, nodes),
-        Command::Soak { boots } => cluster::on_nodes(&root, &["soak", "--boots", &boots.to_string()]),
+        Command::Soak { boots, driver } => cluster::soak(&root, boots, &driver),
         Command::Bench { what: Bench::Api } => bench::api(&root),
         Command::Vm { kernel, layout } => lab::run(&root, &["vm", "--kernel", &kernel, "--layout", &layout]),
     }

@@ -1,6 +1,6 @@
 //! Names of pod and container cgroups, as the kubelet and containerd make them under the two cgroup drivers. Pure.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 /// The cgroup driver of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,12 @@ impl FromStr for Layout {
             "cgroupfs" => Ok(Self::Cgroupfs),
             other => Err(format!("unknown layout \"{other}\": systemd or cgroupfs")),
         }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
     }
 }
 
@@ -54,6 +60,14 @@ impl Qos {
 }
 
 impl Layout {
+    /// As the kubelet's configuration names the driver.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Cgroupfs => "cgroupfs",
+        }
+    }
+
     /// The cgroup above all pods.
     pub const fn kubepods(self) -> &'static str {
         match self {

@@ -66,6 +66,9 @@ enum Command {
         /// Real nodes.
         #[arg(long, default_value_t = 0)]
         nodes: u8,
+        /// Their cgroup driver.
+        #[arg(long, default_value_t = nodes::DRIVER)]
+        driver: Layout,
     },
     /// Pack the programs as container images.
     Image {
@@ -96,6 +99,9 @@ enum Command {
         /// How many.
         #[arg(long)]
         boots: u32,
+        /// Their cgroup driver.
+        #[arg(long, default_value_t = nodes::DRIVER)]
+        driver: Layout,
     },
     /// Boot a machine and open a shell.
     Vm {
@@ -124,11 +130,11 @@ fn run(command: Command) -> Result<ExitCode> {
         nodes::forward::run(address)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Command::Cluster { what, nodes } = &command
+    if let Command::Cluster { what, nodes, driver } = &command
         && what == "up"
         && *nodes > 0
     {
-        nodes::lasting::up(*nodes)?;
+        nodes::lasting::up(*nodes, *driver)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::E2e { nodes } = command {
@@ -138,8 +144,8 @@ fn run(command: Command) -> Result<ExitCode> {
     if let Command::Demo { cluster: true, .. } = command {
         return Ok(if demo::cluster::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    if let Command::Soak { boots } = command {
-        nodes::soak::run(boots)?;
+    if let Command::Soak { boots, driver } = command {
+        nodes::soak::run(boots, driver)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Bench { what, .. } = &command

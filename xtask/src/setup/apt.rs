@@ -12,7 +12,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{architecture::Architecture, cache, progress};
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Whom the packages are signed by.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The release that packages are known for.
+pub const RELEASE: &str = "bookworm";
 
 /// A set of suites with its own lists and downloads.
 pub struct Apt {
@@ -137,7 +141,7 @@ pub fn install(root: &Path, packages: &[&str]) -> Result<()> {
 }
 
 /// A command as root: plain for root, else through sudo (which fails at once where it would ask for a password).
-fn as_root(program: &str) -> Command {
+pub fn as_root(program: &str) -> Command {
     if is_root() {
         return Command::new(program);
     }
@@ -156,9 +160,9 @@ fn codename() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
     let release = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default();
     let release = release.trim_matches('"');
-    if release != "bookworm" {
+    if release != RELEASE {
         bail!(
-            "packages are known for Debian 12 (bookworm) only, this is \"{release}\": \
+            "packages are known for Debian 12 ({RELEASE}) only, this is \"{release}\": \
              install what is missing by hand, or run this on Debian 12"
         );
     }
@@ -172,6 +176,11 @@ struct Mirror {
     security: String,
 }
 
+/// The mirror of the release itself.
+pub fn main_mirror() -> Result<String> {
+    Ok(mirror()?.main)
+}
+
 fn mirror() -> Result<Mirror> {
     let mut texts = Vec::new();
     texts.extend(fs::read_to_string("/etc/apt/sources.list"));
@@ -179,16 +188,17 @@ fn mirror() -> Result<Mirror> {
         texts
             .extend(entries.filter_map(Result::ok).filter_map(|entry| fs::read_to_string(entry.path()).ok()));
     }
-    mirror_in(&texts)
-        .context("/etc/apt names no Debian mirror (an entry with the suite bookworm and component main)")
+    mirror_in(&texts).with_context(|| {
+        format!("/etc/apt names no Debian mirror (an entry with the suite {RELEASE} and component main)")
+    })
 }
 
 /// Finds the mirror in the text of source files, in the one-line and in the deb822 form.
 fn mirror_in(texts: &[String]) -> Option<Mirror> {
     let entries: Vec<(String, String)> = texts.iter().flat_map(|text| entries(text)).collect();
     let of = |wanted: &str| entries.iter().find(|(_, suite)| suite == wanted).map(|(uri, _)| uri.clone());
-    let main = of("bookworm")?;
-    let security = of("bookworm-security").unwrap_or_else(|| format!("{main}-security"));
+    let main = of(RELEASE)?;
+    let security = of(&format!("{RELEASE}-security")).unwrap_or_else(|| format!("{main}-security"));
     Some(Mirror { main, security })
 }
 

@@ -12,6 +12,7 @@ pub mod helm;
 pub mod kernels;
 mod kubectl;
 pub mod metrics_server;
+mod node_base;
 pub mod nodes;
 mod rust;
 

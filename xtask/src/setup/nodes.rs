@@ -1,4 +1,5 @@
-//! What real nodes need beside the kubelet: container runtime and CNI plugins for the machines, and the cluster's DNS beside them.
+//! What real nodes need beside the kubelet: container runtime, CNI plugins and a root file system for the machines, and the cluster's
+//! DNS beside them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use anyhow::Result;
 use super::{
     Evidence, Package,
     go_programs::{self, Module, Program},
+    node_base,
 };
 use crate::cache;
 
@@ -42,7 +44,17 @@ pub fn dns_dir(root: &Path) -> Result<PathBuf> {
     Ok(cache::dir()?.join(format!("coredns-{version}")))
 }
 
-/// Installs and builds what is not there yet.
+/// The archive with the root file system of nodes that have systemd.
+pub fn base() -> Result<PathBuf> {
+    node_base::archive()
+}
+
+/// What nodes with this cgroup driver need beyond the rest.
+pub fn ensure_driver(root: &Path, driver: &str) -> Result<()> {
+    if driver == "systemd" { node_base::ensure(root) } else { Ok(()) }
+}
+
+/// Installs and builds what nodes of either cgroup driver need.
 pub fn ensure(root: &Path) -> Result<()> {
     super::packages(root, PACKAGES)?;
     let [containerd] = go_programs::versions(root, &NODE, [CONTAINERD])?;
@@ -87,11 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_modules_of_this_repository_name_their_versions() {
+    fn what_is_built_is_named_by_what_is_in_it() {
         let root = cache::workspace_root().unwrap();
         let name = |dir: PathBuf| dir.file_name().unwrap().to_str().unwrap().to_owned();
         let node = name(dir(&root).unwrap());
         assert!(node.starts_with("node-containerd-2.") && node.contains("-runc-1."), "{node}");
         assert!(name(dns_dir(&root).unwrap()).starts_with("coredns-1."));
+        assert_eq!(name(base().unwrap()), "node-base-bookworm-dbus-systemd-sysv.tar");
     }
 }

@@ -16,7 +16,7 @@ use super::print;
 use crate::{
     checks::{Check, FULL_WINDOW},
     metrics::Item,
-    nodes::{Network, Options, Places, RealCluster, product},
+    nodes::{DRIVER, Network, Options, Places, RealCluster, product},
 };
 
 const NETWORK: &str = "waggle-demo";
@@ -47,7 +47,7 @@ async fn show(places: &Places) -> Result<bool> {
         "starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler, CoreDNS and {NODES} virtual machines as nodes"
     );
     let images = product::images(places, &places.state.join("node-images"))?;
-    let options = Options { nodes: NODES, images, ..Options::named("demo") };
+    let options = Options { nodes: vec![DRIVER; NODES.into()], images, ..Options::named("demo") };
     let mut cluster = RealCluster::start(places, &options).await?;
     let cluster = &mut cluster;
     cluster.wait_nodes_ready().await?;

@@ -28,7 +28,7 @@ pub async fn reboot(world: &mut World) -> Result<String> {
     let asker = Asker::start(world).await?;
     let begun = Instant::now();
     world.cluster.machines.pop().context("there is no machine")?.kill()?;
-    world.cluster.start_machine(number, &[]).await?;
+    world.cluster.start_machine(number, nodes::DRIVER, &[]).await?;
     world
         .cluster
         .wait("the node has booted", LIMIT, async |plane| {
@@ -85,7 +85,7 @@ pub async fn add(world: &mut World) -> Result<String> {
     let number = world.nodes - 1;
     let node = nodes::name(number);
     let begun = Instant::now();
-    world.cluster.start_machine(number, &[]).await?;
+    world.cluster.start_machine(number, nodes::DRIVER, &[]).await?;
     world.cluster.wait_nodes_ready().await?;
     let (ready, since) = (begun.elapsed(), Instant::now());
     world

@@ -16,7 +16,7 @@ use crate::{
     control_plane::{ControlPlane, registration},
     image::{Image, product},
     metrics::Item,
-    nodes::{Options, Places, RealCluster, product as installation},
+    nodes::{DRIVER, Options, Places, RealCluster, product as installation},
 };
 
 /// The tag of the version that is installed first, and of the one that it is upgraded to.
@@ -46,7 +46,8 @@ impl World {
         let images = images(places, &places.state.join(LABEL).join("images"))?;
         // An autoscaler that looks every second misses what is missing for a second.
         let controller_flags = vec!["--horizontal-pod-autoscaler-sync-period=1s".to_owned()];
-        let options = Options { nodes, images, controller_flags, ..Options::named(LABEL) };
+        let options =
+            Options { nodes: vec![DRIVER; nodes.into()], images, controller_flags, ..Options::named(LABEL) };
         let mut cluster = RealCluster::start(places, &options).await?;
         cluster.wait_nodes_ready().await?;
         cluster

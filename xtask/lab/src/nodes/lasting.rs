@@ -6,9 +6,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Network, Options, Places, RealCluster, addresses, forward, machine, wait};
-use crate::control_plane::{
-    lasting::{self, LABEL, Remembered},
-    process::{Lifetime, Process},
+use crate::{
+    control_plane::{
+        lasting::{self, LABEL, Remembered},
+        process::{Lifetime, Process},
+    },
+    layout::Layout,
 };
 
 /// The name of the cluster's network namespace.
@@ -16,7 +19,7 @@ const NETWORK: &str = "waggle-cluster";
 
 /// Starts a cluster, installs Waggle, and prints how to use it. One at a time. No runtime may run yet: this thread moves into the
 /// cluster's network.
-pub fn up(nodes: u8) -> Result<()> {
+pub fn up(nodes: u8, driver: Layout) -> Result<()> {
     let places = Places::from_environment()?;
     lasting::none_is_up(&places.control_plane)?;
     let (outside, listener) = forward::listen()?;
@@ -25,7 +28,7 @@ pub fn up(nodes: u8) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start a runtime")?;
     let remembered = runtime.block_on(async {
         let mut cluster = tokio::select! {
-            cluster = install(&places, nodes) => cluster?,
+            cluster = install(&places, nodes, driver) => cluster?,
             // What was started ends with it.
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         };
@@ -68,13 +71,18 @@ pub fn up(nodes: u8) -> Result<()> {
     Ok(())
 }
 
-async fn install(places: &Places, nodes: u8) -> Result<RealCluster> {
+async fn install(places: &Places, nodes: u8, driver: Layout) -> Result<RealCluster> {
     let say = |cluster: &RealCluster, what: &str| println!("[{:>5.1} s] {what}", cluster.age().as_secs_f64());
     println!(
-        "starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler, CoreDNS and {nodes} machines"
+        "starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler, CoreDNS and {nodes} machines ({driver} driver)"
     );
     let images = super::product::images(places, &places.state.join("node-images"))?;
-    let options = Options { nodes, lifetime: Lifetime::Detached, images, ..Options::named(LABEL) };
+    let options = Options {
+        nodes: vec![driver; nodes.into()],
+        lifetime: Lifetime::Detached,
+        images,
+        ..Options::named(LABEL)
+    };
     let mut cluster = RealCluster::start(places, &options).await?;
     say(&cluster, "all of them run");
     cluster.wait_nodes_ready().await?;

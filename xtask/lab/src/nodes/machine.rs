@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     addresses, network,
     places::{KERNEL, Places},
+    root::Root,
 };
 use crate::{
     control_plane::{
@@ -26,6 +27,7 @@ use crate::{
         process::{Left, Lifetime, Process},
     },
     cpio::Archive,
+    layout::Layout,
     vm,
 };
 
@@ -39,6 +41,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub struct Machine {
     number: u8,
     name: String,
+    driver: Layout,
     console: PathBuf,
     process: Process,
 }
@@ -49,12 +52,12 @@ pub fn name(number: u8) -> String {
 }
 
 impl Machine {
-    /// Starts a machine from the image `root`. It is a node when its kubelet says so.
+    /// Starts a machine from `root`. It is a node when its kubelet says so.
     pub async fn start(
         places: &Places,
         plane: &ControlPlane,
         number: u8,
-        root: &Path,
+        root: &Root,
         lifetime: Lifetime,
         static_pods: &[Value],
     ) -> Result<Self> {
@@ -66,15 +69,20 @@ impl Machine {
             .with_context(|| format!("cannot write {}", files.display()))?;
         let acceleration = vm::acceleration(&places.kernels, &places.state, KERNEL).await?;
         let kernel = places.kernels.join(KERNEL).join("vmlinuz");
-        let flags = flags(number, acceleration, &[&kernel, root, &files, &console]);
+        let flags = flags(number, acceleration, root, &[&kernel, &files, &console]);
         let process =
             Process::start(&name, Path::new("qemu-system-x86_64"), &flags, plane.folder(), lifetime)?;
-        Ok(Self { number, name, console, process })
+        Ok(Self { number, name, driver: root.driver, console, process })
     }
 
     /// The node's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The cgroup driver of its kubelet and its containerd.
+    pub fn driver(&self) -> Layout {
+        self.driver
     }
 
     /// The file with its console's output.
@@ -125,7 +133,7 @@ pub fn stumbled(name: &str, console: &Path) -> Result<()> {
     }
 }
 
-fn flags(number: u8, acceleration: &str, [kernel, root, files, console]: &[&Path; 4]) -> Vec<String> {
+fn flags(number: u8, acceleration: &str, root: &Root, [kernel, files, console]: &[&Path; 3]) -> Vec<String> {
     let processor = if acceleration == "kvm" { "host" } else { "max" };
     let pairs = [
         ("-accel", acceleration.to_owned()),
@@ -138,11 +146,14 @@ fn flags(number: u8, acceleration: &str, [kernel, root, files, console]: &[&Path
         ("-kernel", kernel.display().to_string()),
         (
             "-append",
-            "console=ttyS0 root=/dev/nvme0n1 rw init=/init quiet mitigations=off oops=panic panic=-1 psi=1"
-                .to_owned(),
+            format!(
+                "console=ttyS0 root=/dev/nvme0n1 rw init={} quiet mitigations=off oops=panic panic=-1 psi=1 \
+                 systemd.show_status=error",
+                root.first_program()
+            ),
         ),
         // One disk only: two are found in any order, and the kernel takes the first for its root.
-        ("-drive", format!("file={},if=none,id=root,format=raw,snapshot=on", root.display())),
+        ("-drive", format!("file={},if=none,id=root,format=raw,snapshot=on", root.image.display())),
         ("-device", "nvme,drive=root,serial=root".to_owned()),
         ("-fw_cfg", format!("name=opt/waggle/node,file={}", files.display())),
         ("-netdev", format!("tap,id=net,ifname={},script=no,downscript=no", network::device(number))),
@@ -158,7 +169,7 @@ fn own_files(plane: &ControlPlane, number: u8, static_pods: &[Value]) -> Result<
     let (name, address) = (name(number), addresses::node(number));
     let mut archive = Archive::default();
     let identity = format!(
-        "NAME={name}\nADDRESS={address}/{}\nGATEWAY={}\n",
+        "NAME={name}\nADDRESS={address}\nBITS={}\nGATEWAY={}\n",
         addresses::NETWORK.1,
         addresses::CONTROL_PLANE
     );
@@ -220,10 +231,12 @@ mod tests {
 
     #[test]
     fn a_machine_has_one_processor_and_one_disk() {
-        let flags = flags(1, "tcg", &["/k", "/r", "/f", "/c"].map(Path::new));
+        let root = Root { driver: Layout::Systemd, image: "/r".into() };
+        let flags = flags(1, "tcg", &root, &["/k", "/f", "/c"].map(Path::new));
         let after = |flag: &str| flags.iter().zip(&flags[1..]).filter(|(left, _)| *left == flag).count();
         assert_eq!(after("-drive"), 1);
         assert!(flags.windows(2).any(|pair| pair == ["-smp", "1"]), "{flags:?}");
         assert!(flags.iter().any(|flag| flag.ends_with("mac=52:54:00:77:00:0b")), "{flags:?}");
+        assert!(flags.iter().any(|flag| flag.contains(" init=/sbin/init ")), "{flags:?}");
     }
 }

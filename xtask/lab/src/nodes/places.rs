@@ -22,6 +22,8 @@ pub struct Places {
     pub state: PathBuf,
     /// The folder with containerd, its shim, ctr, runc and the CNI plugins.
     pub node_programs: PathBuf,
+    /// The archive that the root file system of a node with systemd is made from.
+    pub node_base: PathBuf,
     /// The program coredns.
     pub coredns: PathBuf,
 }
@@ -35,6 +37,7 @@ impl Places {
             kernels: paths::place("WAGGLE_KERNELS")?,
             state: paths::place("WAGGLE_STATE")?,
             node_programs: paths::place("WAGGLE_NODE_PROGRAMS")?,
+            node_base: paths::place("WAGGLE_NODE_BASE")?,
             coredns: paths::place("WAGGLE_COREDNS")?,
         })
     }

@@ -1,14 +1,15 @@
 //! What is served against the kubelet's own counters on the same machine, over the same span.
 
-use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use waggle_lab::{
-    metrics::Item,
-    nodes::{RealCluster, name},
-};
+use waggle_lab::nodes::RealCluster;
 
-use super::{loads, world::inside};
+use super::{
+    loads,
+    served::{PODS, Sample, Samples, gather},
+    world::{inside, nodes},
+};
 
 /// At least this long is the span of the kubelet's counters.
 const SPAN_MS: i64 = 60_000;
@@ -37,7 +38,15 @@ struct Counter {
 type Counters = BTreeMap<(String, String), Counter>;
 
 async fn counters(cluster: &RealCluster) -> Counters {
-    let path = format!("/api/v1/nodes/{}/proxy/metrics/resource", name(0));
+    let mut all = Counters::new();
+    for (_, node) in nodes() {
+        all.extend(counters_of(cluster, &node).await);
+    }
+    all
+}
+
+async fn counters_of(cluster: &RealCluster, node: &str) -> Counters {
+    let path = format!("/api/v1/nodes/{node}/proxy/metrics/resource");
     let text = cluster.plane.kubectl(&["get", "--raw", &path]).await.unwrap();
     let family = |family: &str| -> BTreeMap<(String, String), (f64, i64)> {
         let lines =
@@ -65,37 +74,6 @@ fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     labels.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
 }
 
-/// What is served for a container, with the span of its rate in ms.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    begin_ms: i64,
-    end_ms: i64,
-    millicores: f64,
-    bytes: f64,
-}
-
-type Samples = BTreeMap<(String, String), Vec<Sample>>;
-
-/// Takes what is served until the future is dropped.
-async fn sample(cluster: &RealCluster, samples: &RefCell<Samples>) -> Infallible {
-    loop {
-        let list = cluster.plane.get("/apis/metrics.k8s.io/v1/namespaces/default/pods").await.unwrap();
-        for object in list["items"].as_array().unwrap() {
-            let item = Item::read(object).unwrap();
-            let end_ms = item.timestamp.as_millisecond();
-            let begin_ms = end_ms - i64::try_from(item.window.as_millis()).unwrap();
-            let mut samples = samples.borrow_mut();
-            for (container, usage) in &item.usage {
-                let known = samples.entry((item.name.clone(), container.clone())).or_default();
-                if known.last().is_none_or(|last| last.end_ms != end_ms) {
-                    known.push(Sample { begin_ms, end_ms, millicores: usage.millicores, bytes: usage.bytes });
-                }
-            }
-        }
-        sleep(PAUSE).await;
-    }
-}
-
 /// The mean CPU of samples that follow one another, from the one that begins nearest to the span's begin to its end.
 /// Nothing, where such a row has a hole: the machine answered too late.
 fn millicores(samples: &[Sample], (begin, end): (i64, i64)) -> Option<f64> {
@@ -107,7 +85,7 @@ fn millicores(samples: &[Sample], (begin, end): (i64, i64)) -> Option<f64> {
         if (next.begin_ms - cursor).abs() > SLACK_MS {
             return None;
         }
-        let length = (next.end_ms - next.begin_ms) as f64;
+        let length = next.length();
         sum += next.millicores * length;
         total += length;
         cursor = next.end_ms;
@@ -153,13 +131,12 @@ fn what_is_served_agrees_with_the_kubelets_counters_over_a_minute() {
             let samples = RefCell::default();
             let (first, last) = tokio::select! {
                 spans = span(cluster) => spans,
-                never = sample(cluster, &samples) => match never {},
+                never = gather(cluster, &[PODS], &samples) => match never {},
             };
             compare(&first, &last, &samples.into_inner())
         };
         for attempt in 1..=ATTEMPTS {
-            if let Some(compared) = compared().await {
-                assert!(compared >= 6, "only {compared} values were compared");
+            if compared().await.is_some() {
                 return;
             }
             println!("attempt {attempt}: what was served has a hole of half a window");
@@ -168,27 +145,38 @@ fn what_is_served_agrees_with_the_kubelets_counters_over_a_minute() {
     });
 }
 
-/// Holds every known load against the counters. The number of values, or nothing where what was served has a hole.
-fn compare(first: &Counters, last: &Counters, samples: &Samples) -> Option<usize> {
-    let mut compared = 0;
-    for known in loads::known() {
-        let key = (known.pod.to_owned(), known.container.to_owned());
-        let (from, to) = (first[&key], last[&key]);
-        let span = (from.cpu_ms, to.cpu_ms);
-        if known.millicores.is_some() {
-            let seconds = (to.cpu_ms - from.cpu_ms) as f64 / 1000.0;
-            let kubelet = (to.cpu_seconds - from.cpu_seconds) / seconds * 1000.0;
-            let served = millicores(&samples[&key], span)?;
-            println!("{key:?}: kubelet {kubelet:.2} m over {seconds:.1} s, served {served:.2} m");
-            assert!((served / kubelet - 1.0).abs() <= 0.03, "{key:?}: {served} m, kubelet {kubelet} m");
-            compared += 1;
+/// Holds every known load against the counters. Nothing, where what was served has a hole.
+fn compare(first: &Counters, last: &Counters, samples: &Samples) -> Option<()> {
+    for (_, node) in nodes() {
+        let mut compared = 0;
+        for known in loads::known(&node) {
+            let key = (known.pod.clone(), known.container.to_owned());
+            compared += compare_container(&known, (first[&key], last[&key]), &samples[&key])?;
         }
-        if known.mebibytes.is_some() {
-            let served = bytes(&samples[&key], span);
-            println!("{key:?}: kubelet {} bytes, served {served:.0} bytes", to.bytes);
-            assert!((served / to.bytes - 1.0).abs() <= 0.03, "{key:?}: {served}, kubelet {}", to.bytes);
-            compared += 1;
-        }
+        assert!(compared >= 6, "only {compared} values of {node} were compared");
     }
-    Some(compared)
+    Some(())
+}
+
+/// Compares what is known of a container; how many values that are.
+fn compare_container(
+    known: &loads::Known,
+    (from, to): (Counter, Counter),
+    samples: &[Sample],
+) -> Option<usize> {
+    let what = format!("{} {}", known.pod, known.container);
+    let span = (from.cpu_ms, to.cpu_ms);
+    if known.millicores.is_some() {
+        let seconds = (to.cpu_ms - from.cpu_ms) as f64 / 1000.0;
+        let kubelet = (to.cpu_seconds - from.cpu_seconds) / seconds * 1000.0;
+        let served = millicores(samples, span)?;
+        println!("{what}: kubelet {kubelet:.2} m over {seconds:.1} s, served {served:.2} m");
+        assert!((served / kubelet - 1.0).abs() <= 0.03, "{what}: {served} m, kubelet {kubelet} m");
+    }
+    if known.mebibytes.is_some() {
+        let served = bytes(samples, span);
+        println!("{what}: kubelet {} bytes, served {served:.0} bytes", to.bytes);
+        assert!((served / to.bytes - 1.0).abs() <= 0.03, "{what}: {served}, kubelet {}", to.bytes);
+    }
+    Some(usize::from(known.millicores.is_some()) + usize::from(known.mebibytes.is_some()))
 }

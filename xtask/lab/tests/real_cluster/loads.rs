@@ -1,4 +1,4 @@
-//! Pods whose use is known: the kernel enforces the limit of a burner, and a holder has written every page that it holds.
+//! Pods whose use is known, the same on each node: the kernel enforces the limit of a burner, and a holder has written every page that it holds.
 
 use serde_json::{Value, json};
 
@@ -41,19 +41,24 @@ const LOADS: [Load; 3] = [
 ];
 
 /// What is known of a container: its pod, its name, millicores, MiB.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Known {
-    pub pod: &'static str,
+    pub pod: String,
     pub container: &'static str,
     pub millicores: Option<u32>,
     pub mebibytes: Option<u32>,
 }
 
-/// Every container of which something is known.
-pub fn known() -> Vec<Known> {
+/// The name of a pod on a node: as the kubelet names static ones.
+pub fn on(pod: &str, node: &str) -> String {
+    format!("{pod}-{node}")
+}
+
+/// Every container on a node of which something is known.
+pub fn known(node: &str) -> Vec<Known> {
     let of = |load: &'static Load| {
         load.containers.iter().map(|container| Known {
-            pod: load.name,
+            pod: on(load.name, node),
             container: container.name,
             millicores: container.millicores,
             mebibytes: match container.work {
@@ -65,12 +70,17 @@ pub fn known() -> Vec<Known> {
     LOADS.iter().flat_map(of).collect()
 }
 
-/// The pods, for the API.
-pub fn pods() -> Vec<Value> {
-    LOADS.iter().map(|load| pod("default", load.name, load.containers)).collect()
+/// The pods of a node, for the API. No scheduler is asked: each driver has every load.
+pub fn pods(node: &str) -> Vec<Value> {
+    let of = |load: &Load| {
+        let mut pod = pod("default", &on(load.name, node), load.containers);
+        pod["spec"]["nodeName"] = node.into();
+        pod
+    };
+    LOADS.iter().map(of).collect()
 }
 
-/// The pod that the kubelet runs by itself.
+/// The pod that every kubelet runs by itself.
 pub fn static_pod() -> Value {
     pod(
         STATIC_NAMESPACE,

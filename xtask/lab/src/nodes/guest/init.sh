@@ -1,6 +1,5 @@
 #!/bin/busybox sh
-# The first program of a node: mounts, modules, network, containerd, kubelet. What differs between nodes comes in an
-# archive that QEMU hands over: who the node is, its credentials, its static pods.
+# The first program of a node with the cgroupfs driver: mounts, cgroups of the services, containerd, kubelet.
 export PATH=/usr/local/bin:/bin HOME=/root
 
 mount -t proc proc /proc
@@ -15,28 +14,8 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 # Volumes that are mounted later must show inside of containers.
 mount --make-rshared /
-
-say() { read -r up rest < /proc/uptime; echo "[node $up] $*" > /dev/console; }
-for module in $(cat /modules/order); do
-  insmod "/modules/$module.ko" || say "cannot load the module $module"
-done
-mkdir -p /etc/node && cd /etc/node || exit 1
-cpio -id < /sys/firmware/qemu_fw_cfg/by_name/opt/waggle/node/raw 2> /dev/null
-cd / || exit 1
-. /etc/node/identity
-hostname "$NAME"
-echo "127.0.0.1 localhost $NAME" > /etc/hosts
 tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
-
-# The network card is a port of the pods' bridge: pods are on the same layer 2 as the nodes and the control plane.
-ip link set lo up
-ip link add cni0 type bridge
-ip link set eth0 master cni0
-ip link set cni0 address "$(cat /sys/class/net/eth0/address)"
-ip link set eth0 up
-ip link set cni0 up
-ip addr add "$ADDRESS" dev cni0
-ip route add default via "$GATEWAY"
+. /usr/local/lib/node/set-up
 
 # What serves a node runs in cgroups of its own, as under systemd. The root keeps this program alone.
 cd /sys/fs/cgroup || exit 1
@@ -56,8 +35,7 @@ say "starting containerd"
 in_service containerd containerd --config /etc/containerd/config.toml > /var/log/containerd.log 2>&1 &
 while [ ! -S /run/containerd/containerd.sock ]; do sleep 0.2; done
 say "starting kubelet"
-in_service kubelet kubelet --config=/etc/kubelet.json --kubeconfig=/etc/node/kubeconfig --hostname-override="$NAME" \
-  --node-ip="${ADDRESS%/*}" > /var/log/kubelet.log 2>&1 &
+in_service kubelet /usr/local/lib/node/kubelet > /var/log/kubelet.log 2>&1 &
 say "init done"
 # The first program takes in whoever lost his parent.
 while :; do wait; sleep 1; done

@@ -1,5 +1,9 @@
-//! The root file system that all machines of a cluster boot from, as an ext4 image: busybox, the programs of a node, modules,
-//! images. It is read only to them: what a machine writes is its own, and forgotten.
+//! The root file systems that the machines of a cluster boot from, one for each cgroup driver, as ext4 images: a base that differs
+//! ([`busybox`], [`systemd`]), and the programs of a node, modules and images. They are read only to the machines: what a machine
+//! writes is its own, and forgotten.
+
+mod busybox;
+mod systemd;
 
 use std::{
     fs::{self, File},
@@ -16,48 +20,74 @@ use super::{
     addresses, content,
     places::{KERNEL, Places},
 };
+use crate::layout::Layout;
 
 /// Larger than anything that is written: the file has holes.
 const BYTES: u64 = 2 << 30;
 const BUSYBOX: &str = "/bin/busybox";
-const FOLDERS: [&str; 15] = [
-    "bin",
-    "dev",
+const FOLDERS: [&str; 9] = [
     "etc/containerd",
     "etc/node",
     "modules",
     "opt/cni/bin",
-    "proc",
-    "root",
-    "run",
-    "sys",
-    "tmp",
     "usr/local/bin",
+    "usr/local/lib/node",
     "var/lib/containerd",
     "var/lib/kubelet",
     "var/log",
 ];
+/// Where the shell of a node looks for programs.
+const PATH: [&str; 5] = ["usr/local/bin", "usr/bin", "usr/sbin", "bin", "sbin"];
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 const PROGRAMS: [&str; 4] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc"];
 
-/// Makes the image in `folder`, with these images inside; its path.
-pub async fn make(places: &Places, folder: &Path, archives: &[PathBuf]) -> Result<PathBuf> {
-    let tree = folder.join("root");
-    for name in FOLDERS {
+/// A root file system.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// The cgroup driver of the kubelet and of containerd in it.
+    pub driver: Layout,
+    /// The image's file.
+    pub image: PathBuf,
+}
+
+impl Root {
+    /// The program that the kernel starts.
+    pub const fn first_program(&self) -> &'static str {
+        match self.driver {
+            Layout::Systemd => "/sbin/init",
+            Layout::Cgroupfs => "/init",
+        }
+    }
+}
+
+/// Makes the image of a driver in `folder`, with these images inside.
+pub async fn make(places: &Places, folder: &Path, driver: Layout, archives: &[PathBuf]) -> Result<Root> {
+    let name = driver.name();
+    let tree = folder.join(format!("root-{name}"));
+    folders(&tree, &FOLDERS)?;
+    match driver {
+        Layout::Systemd => systemd::lay_out(&places.node_base, &tree).await?,
+        Layout::Cgroupfs => busybox::lay_out(&tree).await?,
+    }
+    programs(places, &tree)?;
+    modules(&places.kernels.join(KERNEL), &tree)?;
+    configuration(&tree, driver)?;
+    content::import(&places.node_programs, &tree.join("var/lib/containerd"), archives).await?;
+    let image = folder.join(format!("root-{name}.ext4"));
+    pack(&tree, &image).await?;
+    fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+    Ok(Root { driver, image })
+}
+
+fn folders(tree: &Path, names: &[&str]) -> Result<()> {
+    for name in names {
         let path = tree.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     }
-    programs(places, &tree).await?;
-    modules(&places.kernels.join(KERNEL), &tree)?;
-    configuration(&tree)?;
-    content::import(&places.node_programs, &tree.join("var/lib/containerd"), archives).await?;
-    let image = folder.join("root.ext4");
-    pack(&tree, &image).await?;
-    fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
-    Ok(image)
+    Ok(())
 }
 
-async fn programs(places: &Places, tree: &Path) -> Result<()> {
+fn programs(places: &Places, tree: &Path) -> Result<()> {
     let local = tree.join("usr/local/bin");
     for name in PROGRAMS {
         copy(&places.node_programs.join(name), &local.join(name))?;
@@ -66,11 +96,19 @@ async fn programs(places: &Places, tree: &Path) -> Result<()> {
     for name in PLUGINS {
         copy(&places.node_programs.join(name), &tree.join("opt/cni/bin").join(name))?;
     }
-    copy(Path::new(BUSYBOX), &tree.join("bin/busybox"))?;
+    Ok(())
+}
+
+/// Puts busybox into `folder`, and there a link for each of its programs that the tree does not have yet.
+async fn applets(tree: &Path, folder: &str) -> Result<()> {
+    copy(Path::new(BUSYBOX), &tree.join(folder).join("busybox"))?;
     let list = Command::new(BUSYBOX).arg("--list").output().await.context("cannot start busybox")?;
-    for name in String::from_utf8_lossy(&list.stdout).lines().filter(|&name| name != "busybox") {
-        let link = tree.join("bin").join(name);
-        symlink("busybox", &link).with_context(|| format!("cannot make {}", link.display()))?;
+    for name in String::from_utf8_lossy(&list.stdout).lines() {
+        let is_there = |folder: &&str| tree.join(folder).join(name).symlink_metadata().is_ok();
+        if !PATH.iter().any(is_there) {
+            let link = tree.join(folder).join(name);
+            symlink("busybox", &link).with_context(|| format!("cannot make {}", link.display()))?;
+        }
     }
     Ok(())
 }
@@ -87,25 +125,24 @@ fn modules(kernel: &Path, tree: &Path) -> Result<()> {
     write(&into.join("order"), &order)
 }
 
-fn configuration(tree: &Path) -> Result<()> {
-    let init = tree.join("init");
-    write(&init, include_str!("guest/init.sh"))?;
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("cannot make init executable")?;
+fn configuration(tree: &Path, driver: Layout) -> Result<()> {
+    let systemd = matches!(driver, Layout::Systemd).to_string();
     for (path, text) in [
-        ("etc/containerd/config.toml", include_str!("guest/containerd.toml").to_owned()),
-        ("etc/kubelet.json", format!("{:#}", kubelet())),
-        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n".to_owned()),
-        ("etc/group", "root:x:0:\n".to_owned()),
+        ("etc/containerd/config.toml", include_str!("../guest/containerd.toml").replace("SYSTEMD", &systemd)),
+        ("etc/kubelet.json", format!("{:#}", kubelet(driver))),
         ("etc/resolv.conf", String::new()),
-        ("etc/os-release", "PRETTY_NAME=\"Waggle's lab\"\n".to_owned()),
+        ("usr/local/lib/node/set-up", include_str!("../guest/set-up.sh").to_owned()),
+        ("usr/local/lib/node/kubelet", include_str!("../guest/kubelet.sh").to_owned()),
     ] {
         write(&tree.join(path), &text)?;
     }
-    Ok(())
+    let kubelet = tree.join("usr/local/lib/node/kubelet");
+    fs::set_permissions(&kubelet, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", kubelet.display()))
 }
 
 /// The kubelet's configuration. There is no iptables in the machine, and its disk is larger than the space below it.
-fn kubelet() -> serde_json::Value {
+fn kubelet(driver: Layout) -> serde_json::Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -118,7 +155,7 @@ fn kubelet() -> serde_json::Value {
         "tlsCertFile": "/etc/node/serving.crt",
         "tlsPrivateKeyFile": "/etc/node/serving.key",
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "cgroupDriver": "cgroupfs",
+        "cgroupDriver": driver.name(),
         "kubeletCgroups": "/system.slice/kubelet.service",
         "staticPodPath": "/etc/node/static-pods",
         "resolvConf": "/etc/resolv.conf",
