@@ -2,13 +2,14 @@
 //! card, unpacked into the cache and never installed.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::apt::Apt;
 use crate::{architecture::Architecture, cache, progress};
@@ -89,20 +90,31 @@ fn last_file(line: &str) -> &'static str {
 fn unpack(root: &Path, apt: &Apt, row: &Row, into: &Path) -> Result<()> {
     let Row { line, package: pattern, .. } = row;
     let names = apt.search(pattern)?;
-    let packages = newest(&names);
-    let Some(package) = packages.first() else {
-        bail!("the mirror has no package {pattern}: kernel {line} is not available");
-    };
-    println!("setup: kernel {line} is missing: unpacking {} (not installed)", packages.join(" and "));
-    let unpacked = into.with_extension("unpacked");
-    if unpacked.exists() {
-        fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
-    }
-    fs::create_dir_all(&unpacked).with_context(|| format!("cannot make {}", unpacked.display()))?;
     fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
-    for package in &packages {
-        apt.unpack(root, package, &unpacked)?;
+    let unpacked = into.with_extension("unpacked");
+    let mut failure = None;
+    for packages in newest_first(&names) {
+        println!("setup: kernel {line} is missing: unpacking {} (not installed)", packages.join(" and "));
+        if unpacked.exists() {
+            fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
+        }
+        fs::create_dir_all(&unpacked).with_context(|| format!("cannot make {}", unpacked.display()))?;
+        match packages.iter().try_for_each(|package| apt.unpack(root, package, &unpacked)) {
+            Ok(()) => return take(root, row, packages[0], &unpacked, into),
+            // Old suites list packages that their mirrors have no more.
+            Err(error) => {
+                println!("setup: {} cannot be had, trying an older version", packages.join(" and "));
+                failure.get_or_insert(error);
+            }
+        }
     }
+    let failure = failure.unwrap_or_else(|| anyhow!("the mirror has no package {pattern}"));
+    Err(failure.context(format!("kernel {line} is not available")))
+}
+
+/// Takes image and modules out of the unpacked packages of one version.
+fn take(root: &Path, row: &Row, package: &str, unpacked: &Path, into: &Path) -> Result<()> {
+    let line = row.line;
     let release = release(package);
     // Before 6.18 modules are below /lib; from 6.19 on the image is beside them.
     let modules = ["lib", "usr/lib"].map(|lib| unpacked.join(lib).join("modules").join(release));
@@ -124,7 +136,7 @@ fn unpack(root: &Path, apt: &Apt, row: &Row, into: &Path) -> Result<()> {
         bail!("{package} has no module virtio_net");
     }
     let mut node_order = String::new();
-    if *line == NODE_LINE {
+    if line == NODE_LINE {
         for (folder, module) in NODE_MODULES {
             if !module_into(root, &modules.join(folder), module, into)? {
                 bail!("{package} has no module {module}");
@@ -132,12 +144,12 @@ fn unpack(root: &Path, apt: &Apt, row: &Row, into: &Path) -> Result<()> {
             writeln!(node_order, "{module}")?;
         }
     }
-    fs::remove_dir_all(&unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
+    fs::remove_dir_all(unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
     let write = |name: &str, text: &str| {
         fs::write(into.join(name), text).context("cannot write the kernel's list of modules")
     };
     write("modules", &order)?;
-    if *line == NODE_LINE { write(last_file(line), &format!("{node_order}{order}")) } else { Ok(()) }
+    if line == NODE_LINE { write(last_file(line), &format!("{node_order}{order}")) } else { Ok(()) }
 }
 
 /// Copies a module, decompressed where it is compressed; whether the kernel has it as a module.
@@ -163,36 +175,40 @@ fn release(package: &str) -> &str {
     package.get(from..).unwrap_or_default().trim_end_matches("-unsigned")
 }
 
-/// The packages of the highest version, compared number by number.
-fn newest(names: &[String]) -> Vec<&str> {
+/// The packages of each version, compared number by number, the highest first.
+fn newest_first(names: &[String]) -> Vec<Vec<&str>> {
     let version = |name: &str| -> Vec<u64> {
         release(name).split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
     };
-    let highest = names.iter().map(|name| version(name)).max();
-    names.iter().map(String::as_str).filter(|name| Some(version(name)) == highest).collect()
+    let mut versions: BTreeMap<Vec<u64>, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        versions.entry(version(name)).or_default().push(name);
+    }
+    versions.into_values().rev().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(names: &[&str]) -> Vec<String> {
+    fn found(names: &[&str]) -> Vec<Vec<String>> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        newest(&names).into_iter().map(str::to_owned).collect()
+        let versions = newest_first(&names).into_iter();
+        versions.map(|packages| packages.into_iter().map(str::to_owned).collect()).collect()
     }
 
     #[test]
     fn versions_are_compared_as_numbers() {
         let names = ["linux-image-6.1.0-9-cloud-amd64-unsigned", "linux-image-6.1.0-56-cloud-amd64-unsigned"];
-        assert_eq!(found(&names), [names[1]]);
+        assert_eq!(found(&names), [[names[1]], [names[0]]]);
         let names = [
             "linux-image-6.12.117+deb12-cloud-amd64-unsigned",
             "linux-image-6.12.94+deb12-cloud-amd64-unsigned",
         ];
-        assert_eq!(found(&names), [names[0]]);
+        assert_eq!(found(&names), [[names[0]], [names[1]]]);
         let names =
             ["linux-image-6.12.117+deb12-arm64-16k-unsigned", "linux-image-6.12.94+deb12-arm64-16k-unsigned"];
-        assert_eq!(found(&names), [names[0]]);
+        assert_eq!(found(&names), [[names[0]], [names[1]]]);
         assert_eq!(release(names[0]), "6.12.117+deb12-arm64-16k");
         assert!(found(&[]).is_empty());
     }
@@ -205,7 +221,7 @@ mod tests {
             "linux-modules-7.2.12+deb13-cloud-amd64",
             "linux-modules-7.3.4+deb13-cloud-amd64",
         ];
-        assert_eq!(found(&names), [names[1], names[3]]);
+        assert_eq!(found(&names), [[names[1], names[3]], [names[0], names[2]]]);
         assert_eq!(release(names[1]), "7.3.4+deb13-cloud-amd64");
         assert_eq!(release("linux-image-6.1.0-56-cloud-amd64-unsigned"), "6.1.0-56-cloud-amd64");
     }
