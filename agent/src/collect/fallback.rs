@@ -145,9 +145,10 @@ impl WalkWithFallback {
         self.walk.walk(&mut self.walked)?;
         let now = (self.clock)();
         let resolved = self.resolved();
-        let due = |(field, trust): &(Field, &Trust)| resolved.contains(*field) && trust.is_due(now);
-        if Field::ALL.into_iter().zip(&self.trust).any(|pair| due(&pair)) {
-            self.compare(resolved, now)?;
+        let due = Field::ALL.into_iter().zip(&self.trust).filter(|(_, trust)| trust.is_due(now));
+        let due = due.fold(Fields::NONE, |fields, (field, _)| fields.with(field)).and(resolved);
+        if !due.is_empty() {
+            self.compare(due, now)?;
         }
         let from_files = self.trusted().complement();
         self.supplement.fill(&mut self.walked, from_files);
@@ -157,9 +158,10 @@ impl WalkWithFallback {
         Ok(())
     }
 
-    /// Reads the files of some cgroups and walks again; the second walk is what is left in `self.walked`.
-    fn compare(&mut self, resolved: Fields, now: BootTime) -> Result<(), CollectError> {
-        let mut readings = self.read_files();
+    /// Reads files of some cgroups, those of the fields that are `due`, and walks again; the second walk is what is left in
+    /// `self.walked`.
+    fn compare(&mut self, due: Fields, now: BootTime) -> Result<(), CollectError> {
+        let mut readings = self.read_files(due);
         self.walk.walk(&mut self.later)?;
         readings.retain_mut(|reading| match find(&self.later, reading.cgroup) {
             Some(later) => {
@@ -170,7 +172,7 @@ impl WalkWithFallback {
         });
         let mut changed = false;
         for (field, trust) in Field::ALL.into_iter().zip(&mut self.trust) {
-            if !resolved.contains(field) || !trust.is_due(now) {
+            if !due.contains(field) {
                 continue;
             }
             let before = (trust.is_trusted(), trust.refusal().is_some());
@@ -190,7 +192,7 @@ impl WalkWithFallback {
     }
 
     /// Kubepods and a bounded number of the cgroups below it, other ones at each call.
-    fn read_files(&mut self) -> Vec<Readings> {
+    fn read_files(&mut self, fields: Fields) -> Vec<Readings> {
         let all = &self.walked.cgroups;
         let tops = all.iter().filter(|cgroup| cgroup.identity.is_none());
         let below = || all.iter().filter(|cgroup| cgroup.identity.is_some());
@@ -201,7 +203,7 @@ impl WalkWithFallback {
         let mut readings = Vec::with_capacity(COMPARED + 1);
         for cgroup in tops.chain(below) {
             // An error of the file reader is not counted against the walk.
-            let Ok(files) = self.supplement.read_once(&cgroup.path) else { continue };
+            let Ok(files) = self.supplement.read_once(&cgroup.path, fields) else { continue };
             let elapsed_ns = (self.clock)().0.saturating_sub(self.walked.boot.0);
             let (cgroup, walk) = (cgroup.id, cgroup.counters);
             readings.push(Readings { cgroup, walk, files, later: walk, elapsed_ns });

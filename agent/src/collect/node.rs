@@ -53,13 +53,22 @@ impl NodeFiles {
         }
     }
 
-    /// Reads what there is.
+    /// Reads what there is, each file once.
+    ///
+    /// Memory is by the kubelet's formula (opencontainers/cgroups 0.0.4, `fs2/memory.go`, and cAdvisor's working set):
+    /// `memory.current − inactive_file` where the root has a `memory.current` (a node that is itself a container), else
+    /// `anon + file − inactive_file` of the whole machine.
     pub(crate) fn read(&mut self, reader: &mut Reader) -> NodeTotals {
-        NodeTotals {
-            cpu_ns: self.cpu_ns(reader),
-            working_set_bytes: self.working_set_bytes(reader),
-            swap_bytes: self.meminfo.read(reader).and_then(swap),
+        let cpu_ns = self.cpu_ns(reader);
+        let usage = self.current.read(reader).and_then(number);
+        let of_cgroup = usage.map(|usage| Some(usage.saturating_sub(self.inactive_file(reader)?)));
+        let meminfo = self.meminfo.read(reader);
+        let of_machine = meminfo.and_then(meminfo_working_set);
+        let swap_bytes = meminfo.and_then(swap);
+        if of_cgroup.is_none() && of_machine.is_none() {
+            self.meminfo.log("it lacks AnonPages, Cached, Buffers, SwapCached or Inactive(file)");
         }
+        NodeTotals { cpu_ns, working_set_bytes: of_cgroup.unwrap_or(of_machine), swap_bytes }
     }
 
     /// `usage_usec` of the root's `cpu.stat`; kernels before 5.10 have no such file at the root.
@@ -80,22 +89,12 @@ impl NodeFiles {
         }
     }
 
-    /// The kubelet's formula (opencontainers/cgroups 0.0.4, `fs2/memory.go`, and cAdvisor's working set): `memory.current −
-    /// inactive_file` where the root has a `memory.current` (a node that is itself a container), else
-    /// `anon + file − inactive_file` of the whole machine.
-    fn working_set_bytes(&mut self, reader: &mut Reader) -> Option<u64> {
-        if let Some(usage) = self.current.read(reader).and_then(number) {
-            let inactive = self.memory.read(reader).and_then(|text| value(text, "inactive_file"));
-            if inactive.is_none() {
-                self.memory.log("it has no inactive_file");
-            }
-            return Some(usage.saturating_sub(inactive?));
+    fn inactive_file(&mut self, reader: &mut Reader) -> Option<u64> {
+        let inactive = self.memory.read(reader).and_then(|text| value(text, "inactive_file"));
+        if inactive.is_none() {
+            self.memory.log("it has no inactive_file");
         }
-        let sum = self.meminfo.read(reader).and_then(meminfo_working_set);
-        if sum.is_none() {
-            self.meminfo.log("it lacks AnonPages, Cached, Buffers, SwapCached or Inactive(file)");
-        }
-        sum
+        inactive
     }
 }
 

@@ -42,11 +42,11 @@ impl Supplement {
         self.unreadable
     }
 
-    /// The files of one cgroup, opened for this read alone.
-    pub(crate) fn read_once(&mut self, path: &Path) -> Result<Counters, CollectError> {
+    /// Some fields of one cgroup, from files that are opened for this read alone.
+    pub(crate) fn read_once(&mut self, path: &Path, fields: Fields) -> Result<Counters, CollectError> {
         let error = |error| CollectError::read(path.display().to_string(), error);
-        let files = CgroupFiles::open(path.to_owned(), Fields::ALL, &mut Budget(0)).map_err(error)?;
-        files.read(Fields::ALL, &mut self.reader, self.page)
+        let files = CgroupFiles::open(path.to_owned(), fields, &mut Budget(0)).map_err(error)?;
+        files.read(fields, &mut self.reader, self.page)
     }
 
     /// Replaces `fields` of every pod and container by what the files say.

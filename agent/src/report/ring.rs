@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::{
     collect::{BootTime, CgroupId, NodeTotals, RealTime, Sample, Snapshot},
     identify::{ContainerId, Identity, PodUid},
@@ -115,9 +117,10 @@ struct PodContainers {
 #[derive(Debug, Default)]
 pub struct LocalRing {
     frames: VecDeque<Frame>,
-    histories: HashMap<CgroupId, ContainerHistory>,
+    /// Keys are the kernel's and the kubelet's, so that a fast hash will do.
+    histories: HashMap<CgroupId, ContainerHistory, RandomState>,
     /// Kept from snapshot to snapshot: a steady node allocates nothing.
-    pods: HashMap<PodUid, PodContainers>,
+    pods: HashMap<PodUid, PodContainers, RandomState>,
     newest: Option<BootTime>,
 }
 

@@ -8,19 +8,21 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use waggle_lab::{
     architecture::Architecture,
-    control::{CHURN_HELD_MIB, Rights, Work},
+    control::{Act, CHURN_HELD_MIB, Rights, Work},
     layout::Layout,
     matrix::{ROWS, Row},
     vm::Vm,
 };
 
 use crate::{
-    machines::{Kind, Machines},
+    machines::{Kind, Machines, ROOTS},
     pods::{self, number, report, run, start},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
 const MIB: u64 = 1 << 20;
+/// The machine's disk, which workloads read page cache from.
+const DISK: &str = "/dev/nvme0n1";
 /// Snapshots while pods come and go.
 const WALKS: &str = "500";
 /// The same by the walk in a whole run. 100,000 snapshots by files were not done after 50 minutes in an emulated machine.
@@ -43,6 +45,9 @@ pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
         trials.push(machines.trial(name("page_cache"), kind, page_cache));
         if !whole && !THOROUGH.contains(&row.line) {
             continue;
+        }
+        if row.collector == "bpf" {
+            trials.push(machines.trial(name("swap"), kind, swap));
         }
         trials.push(machines.trial(name("loaded"), kind, loaded));
         // The walk is what may go wrong among cgroups that go; files are read by name.
@@ -109,6 +114,44 @@ async fn idle(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     ensure!(empty.iter().all(|path| pauses.iter().any(|pause| pause == path)), "no memory in {empty:?}");
     ensure!(number(witnesses, "memory_current")? == compared - empty.len() as u64, "{sums}");
     ensure!(number(witnesses, "inactive_file")? >= 3, "no page cache was compared: {sums}");
+    Ok(())
+}
+
+/// The machine's disk becomes swap, and two containers are pushed onto it: their swap by the walk equals the files'.
+async fn swap(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    for program in ["mkswap", "swapon"] {
+        let argv = ["/bin/busybox", program, DISK];
+        let (status, output) = run(&vm, Rights::Root, &argv, MINUTE).await?;
+        ensure!(status == 0, "{program} ended with {status}: {output}");
+    }
+    let layout = layout(row)?;
+    let pods = start(&vm, layout, &[[Work::Hold(24), Work::Hold(24)], [Work::Hold(2), Work::Sleep]]).await?;
+    let pod = pods.first().context("no pod")?;
+    let pushed: Vec<String> = pod
+        .containers
+        .iter()
+        .map(|container| format!("/sys/fs/cgroup/{}", pod.container_cgroup(layout, &container.id)))
+        .collect();
+    for cgroup in &pushed {
+        // What is above the limit is swapped out before the write returns.
+        let (path, text) = (format!("{cgroup}/memory.high"), (8 * MIB).to_string());
+        vm.node.act(Act::Write { path, text }).await?;
+    }
+    let (status, sums) = report(&vm, &["/bin/parity", "--tries", "20"], MINUTE * 2).await?;
+    for cgroup in &pushed {
+        let swapped: u64 = vm.node.read(&format!("{cgroup}/memory.swap.current")).await?.trim().parse()?;
+        ensure!(swapped >= 8 * MIB, "only {swapped} bytes of {cgroup} are on the disk");
+    }
+    ensure!(status == 0, "the walk differs from the files: {sums}");
+    // The containers, their pod, its class where it has one, and kubepods.
+    let witnesses = number(&sums["nonzero"], "swap_current")?;
+    ensure!(witnesses >= 4, "swap was zero in all but {witnesses} cgroups: {sums}");
+    // Later tests have none, as it was.
+    for root in ROOTS {
+        vm.node.act(Act::EndCgroup(root.to_owned())).await?;
+    }
+    let (status, output) = run(&vm, Rights::Root, &["/bin/busybox", "swapoff", DISK], MINUTE).await?;
+    ensure!(status == 0, "swapoff ended with {status}: {output}");
     Ok(())
 }
 
