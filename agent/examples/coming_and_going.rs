@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,10 @@ use common::Tree;
 const ALIVE: usize = 40;
 /// Pods with a process that computes as long as the test runs.
 const BUSY: u32 = 4;
+/// Snapshots from one pod to the next are fewer than this: some see a change, some see none, however slow the machine.
+const APART: u64 = 32;
+/// What the number of snapshots is when it is over.
+const OVER: u64 = u64::MAX;
 
 #[derive(Parser)]
 struct Args {
@@ -57,25 +61,30 @@ fn main() -> anyhow::Result<()> {
         let pod = make(&tree, &made, number)?;
         let container = Tree::container(&pod, number)?;
         note(&made, &container, (number, Some(number)))?;
+        // Two in a hundred of a processor, where that can be limited: it is the walks that should get on.
+        let _ = fs::write(container.join("cpu.max"), "2000 100000");
         busy.push(work(&container, "while :; do :; done")?);
     }
     let preference = if args.files { Preference::Cgroupfs } else { Preference::Auto };
     let mut collector = choose(&Options { cgroup_root: tree.root.clone(), preference })?;
-    let over = AtomicBool::new(false);
+    let taken = AtomicU64::new(0);
     let sums = thread::scope(|scope| {
-        let churn = scope.spawn(|| churn(&tree, &made, &over));
+        let churn = scope.spawn(|| churn(&tree, &made, &taken));
         let mut sums = Sums::default();
         let mut snapshot = Snapshot::default();
         for _ in 0..args.walks {
             let begun = Instant::now();
-            let taken = collector.snapshot(&mut snapshot);
+            let outcome = collector.snapshot(&mut snapshot);
             sums.longest = sums.longest.max(begun.elapsed());
-            match taken {
+            match outcome {
                 Ok(()) => sums.look_at(&snapshot),
                 Err(error) => sums.failed(&error.to_string()),
             }
+            taken.fetch_add(1, Ordering::Relaxed);
+            churn.thread().unpark();
         }
-        over.store(true, Ordering::Relaxed);
+        taken.store(OVER, Ordering::Relaxed);
+        churn.thread().unpark();
         sums.pods = churn.join().map_err(|_| anyhow::anyhow!("the thread that makes pods panicked"))??;
         anyhow::Ok(sums)
     });
@@ -146,11 +155,11 @@ impl Sums {
     }
 }
 
-/// Makes pods with two containers and removes the oldest, until it is over. The number of pods made.
-fn churn(tree: &Tree, made: &Made, over: &AtomicBool) -> anyhow::Result<u32> {
+/// Makes pods with two containers and removes the oldest while snapshots are taken. The number of pods made.
+fn churn(tree: &Tree, made: &Made, taken: &AtomicU64) -> anyhow::Result<u32> {
     let mut alive: VecDeque<(PathBuf, Option<Child>)> = VecDeque::new();
     let mut number = BUSY;
-    while !over.load(Ordering::Relaxed) {
+    while taken.load(Ordering::Relaxed) != OVER {
         let pod = make(tree, made, number)?;
         let mut child = None;
         for container in [number * 2, number * 2 + 1] {
@@ -171,8 +180,10 @@ fn churn(tree: &Tree, made: &Made, over: &AtomicBool) -> anyhow::Result<u32> {
             }
             common::remove(&oldest)?;
         }
-        // Some snapshots see a change, some see none: both ways are tried.
-        thread::sleep(Duration::from_millis(u64::from(number % 16)));
+        let due = taken.load(Ordering::Relaxed).saturating_add(u64::from(number) % APART);
+        while taken.load(Ordering::Relaxed) < due {
+            thread::park();
+        }
     }
     for (_, child) in &mut alive {
         if let Some(child) = child {

@@ -25,7 +25,7 @@ pub struct Expected {
     pub container: Option<String>,
     /// The cgroup whose files are the truth.
     pub path: String,
-    /// Whether its memory is measured: a container whose processes are accounted elsewhere must not be reported as 0.
+    /// Whether its memory is measured: a cgroup whose processes are accounted elsewhere must not be reported as 0.
     pub measured: bool,
 }
 
@@ -129,7 +129,9 @@ fn mismatch() -> Shape {
     let mut shape = Shape::new("driver_mismatch");
     let (uid, id) = (uid(), hex(64));
     let pod = Layout::Systemd.pod(Qos::Burstable, &uid);
-    shape.pod(&pod, &uid);
+    // Nothing runs in the pod's own cgroup.
+    shape.cgroup(&pod, None);
+    shape.expect(&pod, &uid, None, false);
     let slice = pod.rsplit('/').next().unwrap_or_default().to_owned();
     let container = format!("system.slice/containerd.service/{slice}:cri-containerd:{id}");
     shape.container(&container, &uid, &id, HOLDER);

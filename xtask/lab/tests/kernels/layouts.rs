@@ -104,7 +104,7 @@ async fn with(vm: &Vm, row: &Row, shape: &Shape, collector: &str) -> Result<()> 
         let entry = seen.get(&name);
         if !expected.measured {
             let memory = entry.and_then(|entry| entry["memory"]["usage_bytes"].as_u64());
-            ensure!(memory.is_none(), "memory {memory:?} of a container that is accounted elsewhere");
+            ensure!(memory.is_none(), "memory {memory:?} of {}, which is accounted elsewhere", expected.path);
             continue;
         }
         let entry = entry.with_context(|| format!("{} is missing: {output}", expected.path))?;
