@@ -16,9 +16,17 @@ pub struct PrivilegeError {
     source: io::Error,
 }
 
+/// That the thread has given up every capability: what listens takes it, so that nothing can listen before.
+///
+/// ```compile_fail
+/// let unprivileged = waggle_agent::privilege::Unprivileged(());
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Unprivileged(());
+
 /// Drops the bounding (where the thread may), ambient, effective, permitted and inheritable sets, then sets
 /// `no_new_privs`. Of the calling thread and of those that it starts later: call it before any thread is started.
-pub fn drop_all() -> Result<(), PrivilegeError> {
+pub fn drop_all() -> Result<Unprivileged, PrivilegeError> {
     let failed = |what| move |source: rustix::io::Errno| PrivilegeError { what, source: source.into() };
     let held = capabilities(None).map_err(failed("capabilities that cannot be read"))?;
     if held.effective.contains(CapabilitySet::SETPCAP) {
@@ -34,5 +42,6 @@ pub fn drop_all() -> Result<(), PrivilegeError> {
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
         .map_err(failed("capabilities"))?;
-    set_no_new_privs(true).map_err(failed("the gain of privileges by exec"))
+    set_no_new_privs(true).map_err(failed("the gain of privileges by exec"))?;
+    Ok(Unprivileged(()))
 }

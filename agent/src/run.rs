@@ -12,10 +12,7 @@ use std::{
 
 use anyhow::Context;
 use rustls_pki_types::ServerName;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     args::RunArgs,
@@ -23,7 +20,7 @@ use crate::{
     privilege,
     report::{self, Reporter, Target},
     sampling::Sampling,
-    telemetry::{Telemetry, serve},
+    telemetry::{Endpoint, Telemetry, serve},
 };
 
 /// What `run` needs to know. Everything in it was checked before.
@@ -77,13 +74,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn agent(config: Config) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let chosen = choose(&config.collect);
-    // Nothing listens or connects with a capability.
-    privilege::drop_all().context("cannot run with privileges that are no longer needed")?;
+    // Nothing connects with a capability, and nothing can listen with one.
+    let unprivileged =
+        privilege::drop_all().context("cannot run with privileges that are no longer needed")?;
     let telemetry = Telemetry::new(config.interval);
     if let Some(address) = config.metrics_bind {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        tokio::spawn(serve(Arc::clone(&telemetry), listener));
+        let endpoint = Endpoint::bind(address, unprivileged).await;
+        let endpoint = endpoint.with_context(|| format!("cannot listen on {address}"))?;
+        tokio::spawn(serve(Arc::clone(&telemetry), endpoint));
     }
     match chosen {
         Ok(collector) => collect_and_report(config, collector, telemetry, &mut stop).await,

@@ -23,7 +23,7 @@ use crate::{
 
 mod serve;
 
-pub use serve::serve;
+pub use serve::{Endpoint, serve};
 
 /// Snapshots may be this much later than planned before the check fails.
 const LATE: Duration = Duration::from_secs(10);

@@ -2,6 +2,8 @@
 
 use std::{
     convert::Infallible,
+    io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -15,6 +17,7 @@ use prometheus_client::encoding::text::encode;
 use tokio::net::TcpListener;
 
 use super::Telemetry;
+use crate::privilege::Unprivileged;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 16;
@@ -78,10 +81,26 @@ fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Answers on `listener` for as long as it is polled.
-pub async fn serve(telemetry: Arc<Telemetry>, listener: TcpListener) {
+/// The port of the endpoint.
+#[derive(Debug)]
+pub struct Endpoint(TcpListener);
+
+impl Endpoint {
+    /// Listens.
+    pub async fn bind(address: SocketAddr, _: Unprivileged) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Answers at `endpoint` for as long as it is polled.
+pub async fn serve(telemetry: Arc<Telemetry>, endpoint: Endpoint) {
     loop {
-        let Ok((tcp, _)) = listener.accept().await else {
+        let Ok((tcp, _)) = endpoint.0.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

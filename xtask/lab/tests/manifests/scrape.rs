@@ -4,17 +4,20 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
+    runtime::Runtime,
     time::sleep,
 };
 use waggle_agent::{
     collect::{Costs, Fields, Reason, Refusal},
-    telemetry::{self, Telemetry},
+    privilege,
+    telemetry::{self, Endpoint, Telemetry},
 };
 use waggle_lab::{
     control_plane::ControlPlane,
@@ -94,8 +97,10 @@ fn texts_of_both_forms_are_read() {
 #[test]
 #[ignore = "needs a real control plane: cargo xtask test"]
 fn what_the_programs_export_is_as_documented() {
+    // On a thread that ends: the agent gives up its thread's rights before it listens.
+    let agent = thread::spawn(|| Runtime::new().unwrap().block_on(of_the_agent())).join().unwrap();
     behind(async |plane| {
-        let mut seen = families(&of_the_agent().await);
+        let mut seen = families(&agent);
         seen.extend(families(&of_the_aggregator(plane).await));
         let table = table();
         for (name, (kind, labels)) in &seen {
@@ -119,9 +124,10 @@ async fn of_the_agent() -> String {
     telemetry.fields(Fields::NONE);
     telemetry.sampled(Instant::now(), Instant::now(), &Costs::default());
     telemetry.report.ended.get_or_create(&[("how", "planned")]).inc();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(telemetry::serve(Arc::clone(&telemetry), listener));
+    let unprivileged = privilege::drop_all().unwrap();
+    let endpoint = Endpoint::bind("127.0.0.1:0".parse().unwrap(), unprivileged).await.unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let serving = tokio::spawn(telemetry::serve(Arc::clone(&telemetry), endpoint));
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
