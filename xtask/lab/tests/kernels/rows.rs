@@ -23,10 +23,12 @@ const MINUTE: Duration = Duration::from_mins(1);
 const MIB: u64 = 1 << 20;
 /// The machine's disk, which workloads read page cache from.
 const DISK: &str = "/dev/nvme0n1";
-/// Snapshots while pods come and go.
-const WALKS: &str = "500";
-/// The same by the walk in a whole run. 100,000 snapshots by files were not done after 50 minutes in an emulated machine.
+/// Walks while pods come and go.
+const WALKS: &str = "4000";
+/// The same in a whole run.
 const WALKS_WHOLE: &str = "100000";
+/// Snapshots by files: 100,000 were not done after 50 minutes in an emulated machine.
+const BY_FILES: &str = "1500";
 /// The kernels that each CI run has all tests on.
 const THOROUGH: [&str; 1] = ["7"];
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
@@ -51,7 +53,11 @@ pub fn trials(machines: &Arc<Machines>, whole: bool) -> Vec<Trial> {
         }
         trials.push(machines.trial(name("loaded"), kind, loaded));
         // The walk is what may go wrong among cgroups that go; files are read by name.
-        let walks = if row.collector == "bpf" && whole { WALKS_WHOLE } else { WALKS };
+        let walks = match row.collector {
+            "bpf" if whole => WALKS_WHOLE,
+            "bpf" => WALKS,
+            _ => BY_FILES,
+        };
         trials.push(
             machines.trial(name("coming_and_going"), kind, move |vm, row| coming_and_going(vm, row, walks)),
         );
