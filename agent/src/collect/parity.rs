@@ -174,6 +174,15 @@ mod tests {
         assert!(judged(Field::InactiveFile, stuck, counters(1_000, 95, 5_000), stuck).mismatch.is_some());
     }
 
+    #[test]
+    fn zeros_that_agree_prove_nothing() {
+        for field in Field::ALL {
+            let zero = counters(0, 0, 0);
+            let verdict = judged(field, zero, zero, zero);
+            assert_eq!(verdict, Verdict { compared: 1, witnesses: 0, mismatch: None }, "{field:?}");
+        }
+    }
+
     /// The walk shows a busy container as of a second ago: the file was flushed by its reader, the walk was not.
     #[test]
     fn a_walk_that_is_not_flushed_differs() {
