@@ -12,7 +12,7 @@ const LONGEST_WAIT: u64 = 600 * SECOND;
 const ATTEMPTS: u32 = 3;
 /// Comparisons of a field without a witness before they become rarer.
 const EAGER: u32 = 10;
-/// Time between comparisons of a field that still has no witness.
+/// Time between comparisons of a field that still has no witness; it doubles with each further one, up to [`CHECK_EVERY`].
 const PATIENT: u64 = 10 * SECOND;
 /// Time between comparisons of a proven field.
 const CHECK_EVERY: u64 = 300 * SECOND;
@@ -89,7 +89,9 @@ impl Trust {
         let past = |checked: BootTime, time| now.0.saturating_sub(checked.0) >= time;
         match &self.state {
             State::Unproven { checks, mismatches, checked } => {
-                *checks < EAGER || *mismatches > 0 || past(*checked, PATIENT)
+                // Without swap, say, a node never has a witness of it.
+                let wait = PATIENT.saturating_mul(1 << checks.saturating_sub(EAGER).min(6)).min(CHECK_EVERY);
+                *checks < EAGER || *mismatches > 0 || past(*checked, wait)
             }
             State::Proven { mismatches, checked } => *mismatches > 0 || past(*checked, CHECK_EVERY),
             State::Failed(_) => self.retry.is_due(now),
@@ -167,6 +169,21 @@ mod tests {
         assert!(!trust.is_due(at(319)) && trust.is_due(at(320)));
         trust.judged(Field::Swap, &Verdict::default(), at(320));
         assert!(trust.is_trusted(), "nothing was there to compare");
+    }
+
+    #[test]
+    fn without_a_witness_comparisons_become_rarer_up_to_those_of_a_proven_field() {
+        let mut trust = Trust::default();
+        let mut now = at(1);
+        for _ in 0..EAGER {
+            trust.judged(Field::Swap, &verdict(0, 0), now);
+        }
+        for wait in [10, 20, 40, 80, 160, 300, 300] {
+            assert!(!trust.is_due(BootTime(now.0 + wait * SECOND - 1)), "{wait}");
+            now = BootTime(now.0 + wait * SECOND);
+            assert!(trust.is_due(now), "{wait}");
+            trust.judged(Field::Swap, &verdict(0, 0), now);
+        }
     }
 
     #[test]
