@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
         let pod = make(&tree, &made, number)?;
         let container = Tree::container(&pod, number)?;
         note(&made, &container, (number, Some(number)))?;
-        // Two in a hundred of a processor, where that can be limited: it is the walks that should get on.
+        // Limited to 2 % of a processor where the controller is there, to leave the processors to the walks.
         let _ = fs::write(container.join("cpu.max"), "2000 100000");
         busy.push(work(&container, "while :; do :; done")?);
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde_json::json;
-use waggle_agent::collect::{Collector, Options, Preference, Snapshot, choose, page_size};
+use waggle_agent::collect::{Collector, Field, Options, Preference, Snapshot, choose, page_size};
 
 #[derive(Parser)]
 struct Args {
@@ -111,7 +111,8 @@ fn main() -> anyhow::Result<()> {
         "{}",
         json!({
             "kernel": rustix::system::uname().release().to_string_lossy(), "collector": collector.name(),
-            "refusals": refusals, "processors": processors, "samples": args.samples,
+            "refusals": refusals, "fields": collector.fields().iter().map(Field::name).collect::<Vec<_>>(),
+            "processors": processors, "samples": args.samples,
             "compared": sums.compared, "missing": sums.missing,
             "cpu_differences": sums.cpu_differences, "busy": used, "worst_cpu_percent": worst_cpu_percent,
             "enclosed": sums.enclosed, "not_enclosed": sums.not_enclosed,

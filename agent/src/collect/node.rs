@@ -63,12 +63,15 @@ impl NodeFiles {
         let usage = self.current.read(reader).and_then(number);
         let of_cgroup = usage.map(|usage| Some(usage.saturating_sub(self.inactive_file(reader)?)));
         let meminfo = self.meminfo.read(reader);
-        let of_machine = meminfo.and_then(meminfo_working_set);
         let swap_bytes = meminfo.and_then(swap);
-        if of_cgroup.is_none() && of_machine.is_none() {
-            self.meminfo.log("it lacks AnonPages, Cached, Buffers, SwapCached or Inactive(file)");
-        }
-        NodeTotals { cpu_ns, working_set_bytes: of_cgroup.unwrap_or(of_machine), swap_bytes }
+        let working_set_bytes = of_cgroup.unwrap_or_else(|| {
+            let of_machine = meminfo.and_then(meminfo_working_set);
+            if of_machine.is_none() {
+                self.meminfo.log("it lacks AnonPages, Cached, Buffers, SwapCached or Inactive(file)");
+            }
+            of_machine
+        });
+        NodeTotals { cpu_ns, working_set_bytes, swap_bytes }
     }
 
     /// `usage_usec` of the root's `cpu.stat`; kernels before 5.10 have no such file at the root.

@@ -194,6 +194,15 @@ async fn follow(vm: &Vm, row: &Row, samples: &str, cgroups: u64) -> Result<Value
     let (status, sums) = report(vm, &argv, MINUTE * 3).await?;
     ensure!(status == 0, "follow ended with {status}: {sums}");
     ensure!(sums["collector"] == row.collector, "not {}: {sums}", row.collector);
+    if row.collector == "bpf" {
+        // Or files would have been held against files.
+        let fields: Vec<&str> =
+            sums["fields"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for field in ["cpu", "memory-usage", "inactive-file"] {
+            ensure!(fields.contains(&field), "{field} is not the walk's: {sums}");
+        }
+        ensure!(sums["refusals"].as_array().is_some_and(Vec::is_empty), "a field was refused: {sums}");
+    }
     ensure!(number(&sums, "processors")? == u64::from(row.processors), "other processors: {sums}");
     let compared = number(&sums, "compared")?;
     ensure!(compared >= cgroups * number(&sums, "samples")?, "only {compared} values were compared: {sums}");
