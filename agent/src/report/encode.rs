@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use waggle_proto::ingest::{Clock, Container, NodeTotals, PodTotals, Snapshot};
 
-use super::ring::{ContainerSample, Frame, LocalRing, PodSample};
+use super::ring::{ContainerSample, Frame, LocalRing, PodSample, search_from};
 use crate::collect::CgroupId;
 
 /// State of one stream.
@@ -46,8 +46,10 @@ impl Encoder {
 
     /// A container that is gone, or whose counter went back, loses its handle.
     fn retire(&mut self, frame: &Frame, message: &mut Snapshot) {
+        let mut next = 0;
         self.live.retain(|live| {
-            let stays = find(frame, live.cgroup).is_some_and(|sample| sample.counters.cpu_ns >= live.cpu_ns);
+            let stays = find(frame, &mut next, live.cgroup)
+                .is_some_and(|sample| sample.counters.cpu_ns >= live.cpu_ns);
             if !stays {
                 message.retired.push(live.handle);
             }
@@ -84,9 +86,12 @@ impl Encoder {
         let swap = frame.containers.iter().all(|sample| sample.counters.swap_pages.is_some());
         message.cpu_ns.reserve_exact(self.live.len());
         message.working_set_pages.reserve_exact(self.live.len());
+        let mut next = 0;
         for live in &mut self.live {
             // Every live container has a sample: the others were retired.
-            let Some(counters) = find(frame, live.cgroup).map(|sample| sample.counters) else { continue };
+            let Some(counters) = find(frame, &mut next, live.cgroup).map(|sample| sample.counters) else {
+                continue;
+            };
             message.cpu_ns.push(counters.cpu_ns - live.cpu_ns);
             message.working_set_pages.push(difference(live.working_set_pages, counters.working_set_pages));
             live.cpu_ns = counters.cpu_ns;
@@ -118,8 +123,8 @@ fn pod_totals(pod: &PodSample) -> PodTotals {
     }
 }
 
-fn find(frame: &Frame, cgroup: CgroupId) -> Option<&ContainerSample> {
-    let at = frame.containers.binary_search_by_key(&cgroup, |sample| sample.cgroup).ok()?;
+fn find<'f>(frame: &'f Frame, next: &mut usize, cgroup: CgroupId) -> Option<&'f ContainerSample> {
+    let at = search_from(&frame.containers, next, cgroup, |sample| sample.cgroup)?;
     frame.containers.get(at)
 }
 

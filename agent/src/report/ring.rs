@@ -1,18 +1,15 @@
 //! The snapshots of the last minute, for aggregators that missed some of them. A fixed number of compact frames whose
 //! buffers are reused; identities are kept once. Older frames are thinned to about one in two seconds. Pure.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+mod members;
 
-use foldhash::fast::RandomState;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
     collect::{BootTime, CgroupId, NodeTotals, RealTime, Sample, Snapshot},
     identify::{ContainerId, Identity, PodUid},
 };
+use members::Members;
 
 /// Frames held.
 const FRAMES: usize = 32;
@@ -86,6 +83,7 @@ impl Counters {
 /// What an aggregator needs to know about a new container: its identity, and the earliest instant at which it can have used CPU.
 #[derive(Debug, Clone)]
 pub struct ContainerHistory {
+    cgroup: CgroupId,
     /// The pod and container.
     pub identity: Arc<Identity>,
     /// The newest snapshot without it; `None` when it was in the first one.
@@ -95,6 +93,27 @@ pub struct ContainerHistory {
 }
 
 impl ContainerHistory {
+    fn begin(sample: &Sample, boot: BootTime, previous: Option<BootTime>) -> Self {
+        Self {
+            cgroup: sample.cgroup,
+            identity: Arc::clone(&sample.identity),
+            absent: previous.filter(|_| !sample.late),
+            newest: boot,
+            cpu_ns: sample.cpu_ns.unwrap_or_default(),
+        }
+    }
+
+    fn follow(&mut self, sample: &Sample, boot: BootTime) {
+        self.newest = boot;
+        // It exists, whether its counter can be read or not.
+        let Some(cpu_ns) = sample.cpu_ns else { return };
+        if cpu_ns < self.cpu_ns {
+            // The counter began again later than that snapshot, so it need not have been 0 then.
+            self.absent = None;
+        }
+        self.cpu_ns = cpu_ns;
+    }
+
     /// The pod.
     pub fn pod(&self) -> &PodUid {
         &self.identity.pod
@@ -106,21 +125,14 @@ impl ContainerHistory {
     }
 }
 
-/// What the newest snapshot has of a pod's containers.
-#[derive(Debug, Clone, Copy)]
-struct PodContainers {
-    newest: BootTime,
-    all_measured: bool,
-}
-
-/// The frames, oldest first.
+/// The frames, oldest first. A push reads what it keeps in order: hashing and looking up would cost more than all else,
+/// for a second after the one before nothing is in the processor's caches.
 #[derive(Debug, Default)]
 pub struct LocalRing {
     frames: VecDeque<Frame>,
-    /// Keys are the kernel's and the kubelet's, so that a fast hash will do.
-    histories: HashMap<CgroupId, ContainerHistory, RandomState>,
-    /// Kept from snapshot to snapshot: a steady node allocates nothing.
-    pods: HashMap<PodUid, PodContainers, RandomState>,
+    /// Of the containers in any frame, ascending by cgroup id.
+    histories: Vec<ContainerHistory>,
+    members: Members,
     newest: Option<BootTime>,
 }
 
@@ -135,17 +147,27 @@ impl LocalRing {
         frame.boot = snapshot.boot;
         frame.real = snapshot.real;
         frame.node = snapshot.node;
-        for sample in snapshot.samples.iter().filter(|sample| sample.identity.container.is_some()) {
-            let counters = Counters::of(sample, &snapshot.node);
-            self.note_pod(sample, snapshot.boot, counters.is_some());
-            self.note_history(sample, snapshot.boot, previous);
-            if let Some(counters) = counters {
+        self.members.follow(&snapshot.samples);
+        let (mut known, mut arrived) = (0, Vec::new());
+        for (at, sample) in snapshot.samples.iter().enumerate() {
+            if !self.members.is_container(at) {
+                continue;
+            }
+            match search_from(&self.histories, &mut known, sample.cgroup, |history| history.cgroup) {
+                Some(at) => {
+                    if let Some(history) = self.histories.get_mut(at) {
+                        history.follow(sample, snapshot.boot);
+                    }
+                }
+                None => arrived.push(ContainerHistory::begin(sample, snapshot.boot, previous)),
+            }
+            if let Some(counters) = Counters::of(sample, &snapshot.node) {
+                self.members.measured(at);
                 frame.containers.push(ContainerSample { cgroup: sample.cgroup, counters });
             }
         }
-        for sample in snapshot.samples.iter().filter(|sample| sample.identity.container.is_none()) {
-            let containers = self.pods.get(&sample.identity.pod);
-            if containers.is_some_and(|of_pod| of_pod.newest == snapshot.boot && of_pod.all_measured) {
+        for (at, sample) in snapshot.samples.iter().enumerate() {
+            if self.members.is_container(at) || self.members.is_whole(at) {
                 continue;
             }
             if let Some(counters) = Counters::of(sample, &snapshot.node) {
@@ -159,39 +181,14 @@ impl LocalRing {
         }
         self.frames.push_back(frame);
         self.newest = Some(snapshot.boot);
-        self.pods.retain(|_, containers| containers.newest == snapshot.boot);
         if let Some(oldest) = self.frames.front().map(|frame| frame.boot) {
-            self.histories.retain(|_, history| history.newest >= oldest);
+            self.histories.retain(|history| history.newest >= oldest);
+        }
+        if !arrived.is_empty() {
+            self.histories.append(&mut arrived);
+            self.histories.sort_unstable_by_key(|history| history.cgroup);
         }
         true
-    }
-
-    fn note_pod(&mut self, sample: &Sample, boot: BootTime, measured: bool) {
-        match self.pods.get_mut(&sample.identity.pod) {
-            Some(containers) if containers.newest == boot => containers.all_measured &= measured,
-            Some(containers) => *containers = PodContainers { newest: boot, all_measured: measured },
-            None => {
-                let containers = PodContainers { newest: boot, all_measured: measured };
-                self.pods.insert(sample.identity.pod.clone(), containers);
-            }
-        }
-    }
-
-    fn note_history(&mut self, sample: &Sample, boot: BootTime, previous: Option<BootTime>) {
-        let history = self.histories.entry(sample.cgroup).or_insert_with(|| ContainerHistory {
-            identity: Arc::clone(&sample.identity),
-            absent: previous.filter(|_| !sample.late),
-            newest: boot,
-            cpu_ns: 0,
-        });
-        history.newest = boot;
-        // It exists, whether its counter can be read or not.
-        let Some(cpu_ns) = sample.cpu_ns else { return };
-        if cpu_ns < history.cpu_ns {
-            // The counter began again later than that snapshot, so it need not have been 0 then.
-            history.absent = None;
-        }
-        history.cpu_ns = cpu_ns;
     }
 
     /// An empty frame with the buffers of the frame that it replaces: the newest, if that is too close to the one
@@ -219,7 +216,8 @@ impl LocalRing {
 
     /// The history of a container that is in one of the frames.
     pub fn history(&self, cgroup: CgroupId) -> Option<&ContainerHistory> {
-        self.histories.get(&cgroup)
+        search_from(&self.histories, &mut 0, cgroup, |history| history.cgroup)
+            .and_then(|at| self.histories.get(at))
     }
 
     /// The frame to send after one of instant `last`: the oldest newer one that is either from before the stream was
@@ -233,4 +231,20 @@ impl LocalRing {
             frame.boot > last && age <= REACH_NS && due
         })
     }
+}
+
+/// The position of `cgroup` in a list that ascends by it. Cgroups are looked for in the list's order nearly always, so
+/// `next`, the position after the one found last, is tried first.
+pub(super) fn search_from<T>(
+    list: &[T],
+    next: &mut usize,
+    cgroup: CgroupId,
+    of: impl Fn(&T) -> CgroupId,
+) -> Option<usize> {
+    let at = match list.get(*next) {
+        Some(candidate) if of(candidate) == cgroup => *next,
+        _ => list.binary_search_by_key(&cgroup, of).ok()?,
+    };
+    *next = at + 1;
+    Some(at)
 }

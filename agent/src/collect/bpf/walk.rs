@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use waggle_agent_ebpf::{Classes, Record};
 
-use super::identities::Identities;
+use super::identities::{Cgroup, Identities};
 use super::link::Start;
 use super::load::{self, Loaded};
-use crate::collect::fallback::{Walk, Walked, WalkedCgroup};
+use crate::collect::fallback::{Walk, Walked, WalkedCgroup, renew};
 use crate::collect::files::Reader;
 use crate::collect::kubepods::{self, Kubepods};
 use crate::collect::node::NodeFiles;
@@ -226,20 +226,24 @@ impl Walk for BpfWalk {
         self.loaded.messages.pass_on();
         (into.boot, into.real) = walked?;
         self.check_outside(into.boot)?;
-        into.cgroups.clear();
-        for (at, cgroup, late) in self.identities.ascending() {
-            let Some(record) = self.records.get(at) else { continue };
-            if cgroup.identity.is_none() && cgroup.role != Role::Kubepods {
-                continue;
-            }
-            into.cgroups.push(WalkedCgroup {
+        let wanted = |cgroup: &Cgroup| cgroup.identity.is_some() || cgroup.role == Role::Kubepods;
+        let found = self.identities.ascending().filter(|(_, cgroup, _)| wanted(cgroup));
+        renew(
+            &mut into.cgroups,
+            found.filter_map(|(at, cgroup, late)| Some((self.records.get(at)?, cgroup, late))),
+            // An id is never given to another cgroup: its path and identity stay.
+            |walked, (record, _, late)| {
+                (walked.late, walked.counters) = (*late, Counters::of(record));
+                walked.id.0 == record.id
+            },
+            |(record, cgroup, late)| WalkedCgroup {
                 id: CgroupId(record.id),
                 path: Arc::clone(&cgroup.path),
                 identity: cgroup.identity.clone(),
                 late,
                 counters: Counters::of(record),
-            });
-        }
+            },
+        );
         Ok(())
     }
 
