@@ -74,13 +74,12 @@ unsafe fn read<T>(to: *mut T, base: *const c_void, offset: u32) -> i64 {
     unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, base.byte_add(offset as usize)) as i64 }
 }
 
-/// Follows the pointer at `base + offset`; adds the return code to `faults`.
+/// A field of a structure whose type the verifier knows: the context's cgroup and what its pointers lead to. One
+/// instruction instead of a call. What cannot be read is 0, as the kernel defines it for such loads.
 #[inline(always)]
-unsafe fn follow(base: *const c_void, offset: u32, faults: &mut i64) -> *const c_void {
-    let mut to: *const c_void = core::ptr::null();
-    // SAFETY: `to` is a local.
-    *faults += unsafe { read(addr_of_mut!(to), base, offset) };
-    to
+unsafe fn load<T: Copy>(base: *const c_void, offset: u32) -> T {
+    // SAFETY: the verifier admits only offsets at which the structure has a field of this size.
+    unsafe { read_volatile(base.byte_add(offset as usize).cast()) }
 }
 
 /// The kernel calls this for every cgroup of a walk, and once more with a NULL cgroup at its end.
@@ -140,11 +139,7 @@ unsafe fn end(context: *const Context, header: *mut Header, session: u64) {
 unsafe fn visit(header: *mut Header, cgroup: *const c_void, first: bool) {
     // SAFETY: as for the caller; `slot` is a whole `Record` of the array.
     unsafe {
-        let mut level = 0u32;
-        // A failed read leaves the level at 0: the cgroup gets a slot and its record has neither id nor counters.
-        let unplaced = read(addr_of_mut!(level), cgroup, layout!(cgroup_level));
-        let mut faults = unplaced;
-        let mut id = 0u64;
+        let level: u32 = load(cgroup, layout!(cgroup_level));
         let above_pods = if first {
             write_volatile(addr_of_mut!((*header).start_level), level);
             write_volatile(addr_of_mut!((*header).pod_level), level + 1);
@@ -156,8 +151,8 @@ unsafe fn visit(header: *mut Header, cgroup: *const c_void, first: bool) {
         if !above_pods && level > read_volatile(addr_of!((*header).pod_level)) + 1 {
             return;
         }
-        let node = follow(cgroup, layout!(cgroup_kn), &mut faults);
-        faults += read(addr_of_mut!(id), node, layout!(kernfs_node_id));
+        let node: *const c_void = load(cgroup, layout!(cgroup_kn));
+        let id: u64 = if node.is_null() { 0 } else { load(node, layout!(kernfs_node_id)) };
         if above_pods && !first {
             write_volatile(addr_of_mut!((*header).pod_level), level + u32::from(is_class(id)));
         }
@@ -170,13 +165,12 @@ unsafe fn visit(header: *mut Header, cgroup: *const c_void, first: bool) {
         };
         write_volatile(addr_of_mut!((*header).running), index);
         let (mut valid, mut faulted) = (0, 0);
-        if faults == 0 {
-            cpu(slot, cgroup, &mut valid, &mut faulted);
+        // A record without an id belongs to nothing: no counter of it is worth reading.
+        if id != 0 {
+            cpu(slot, cgroup, &mut valid);
             memory(slot, cgroup, &mut valid, &mut faulted);
-        } else {
-            id = 0;
         }
-        if faults != 0 || faulted != 0 {
+        if id == 0 || faulted != 0 {
             let count = addr_of_mut!((*header).faulted);
             write_volatile(count, read_volatile(count) + 1);
         }
@@ -208,11 +202,11 @@ fn mark(group: u32, faults: i64, valid: &mut u32, faulted: &mut u32) {
 }
 
 #[inline(always)]
-unsafe fn cpu(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faulted: &mut u32) {
+unsafe fn cpu(slot: *mut Record, cgroup: *const c_void, valid: &mut u32) {
     if layout!(groups) & group::CPU != 0 {
         // SAFETY: as for the caller.
-        let faults = unsafe { read(addr_of_mut!((*slot).cpu_ns), cgroup, layout!(cgroup_cpu)) };
-        mark(group::CPU, faults, valid, faulted);
+        unsafe { write_volatile(addr_of_mut!((*slot).cpu_ns), load(cgroup, layout!(cgroup_cpu))) };
+        *valid |= group::CPU;
     }
 }
 
@@ -225,19 +219,11 @@ unsafe fn memory(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faul
     }
     // SAFETY: as for the caller.
     unsafe {
-        let mut faults = 0;
-        let css = follow(cgroup, layout!(cgroup_memory_css), &mut faults);
-        let mut state = 0u32;
-        if !css.is_null() {
-            faults += read(addr_of_mut!(state), css, layout!(css_flags));
-        }
-        if faults != 0 {
-            *faulted |= groups & group::MEMORY;
+        let css: *const c_void = load(cgroup, layout!(cgroup_memory_css));
+        if css.is_null() || load::<u32>(css, layout!(css_flags)) & CSS_VISIBLE == 0 {
             return;
         }
-        if state & CSS_VISIBLE == 0 {
-            return;
-        }
+        // The fields are those of the `mem_cgroup` that begins with the css. The verifier knows the css only.
         if groups & group::USAGE != 0 {
             let faults = read(addr_of_mut!((*slot).usage), css, layout!(mem_cgroup_usage));
             mark(group::USAGE, faults, valid, faulted);
@@ -245,7 +231,9 @@ unsafe fn memory(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faul
         if groups & group::INACTIVE_FILE != 0 {
             let mut faults = 0;
             let (stats, offset) = if layout!(vmstats_is_pointer) != 0 {
-                (follow(css, layout!(mem_cgroup_vmstats), &mut faults), layout!(vmstats_inactive_file))
+                let mut stats: *const c_void = core::ptr::null();
+                faults += read(addr_of_mut!(stats), css, layout!(mem_cgroup_vmstats));
+                (stats, layout!(vmstats_inactive_file))
             } else {
                 (css, layout!(mem_cgroup_vmstats) + layout!(vmstats_inactive_file))
             };
