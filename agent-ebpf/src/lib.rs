@@ -60,7 +60,8 @@ pub struct Record {
     pub cpu_ns: u64,
     /// [`group::USAGE`]: pages charged now.
     pub usage: u64,
-    /// [`group::INACTIVE_FILE`]: pages on the inactive file list as of the last memory flush; may be negative.
+    /// [`group::INACTIVE_FILE`]: pages on the inactive file list as of the last memory flush; may be negative. Not read
+    /// where more than [`Layout::most_updates`] changes have come since.
     pub inactive_file: i64,
     /// [`group::SWAP`]: swap entries charged now.
     pub swap: u64,
@@ -132,6 +133,10 @@ pub struct Layout {
     pub vmstats_is_pointer: u32,
     /// `memcg_vmstats.state[NR_INACTIVE_FILE]`.
     pub vmstats_inactive_file: u32,
+    /// `memcg_vmstats.stats_updates`: changes since the last memory flush. 0: every flush before a walk is complete.
+    pub vmstats_updates: u32,
+    /// Changes up to which the kernel, too, answers a reader of `memory.stat` without a flush.
+    pub most_updates: u32,
 }
 
 /// Words of a [`Layout`].
@@ -153,6 +158,8 @@ impl Layout {
             mem_cgroup_vmstats,
             vmstats_is_pointer,
             vmstats_inactive_file,
+            vmstats_updates,
+            most_updates,
         } = self;
         [
             groups,
@@ -167,6 +174,8 @@ impl Layout {
             mem_cgroup_vmstats,
             vmstats_is_pointer,
             vmstats_inactive_file,
+            vmstats_updates,
+            most_updates,
         ]
     }
 }

@@ -43,6 +43,8 @@ static LAYOUT: Layout = Layout {
     mem_cgroup_vmstats: 0,
     vmstats_is_pointer: 0,
     vmstats_inactive_file: 0,
+    vmstats_updates: 0,
+    most_updates: 0,
 };
 
 macro_rules! layout {
@@ -229,20 +231,37 @@ unsafe fn memory(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faul
             mark(group::USAGE, faults, valid, faulted);
         }
         if groups & group::INACTIVE_FILE != 0 {
-            let mut faults = 0;
-            let (stats, offset) = if layout!(vmstats_is_pointer) != 0 {
-                let mut stats: *const c_void = core::ptr::null();
-                faults += read(addr_of_mut!(stats), css, layout!(mem_cgroup_vmstats));
-                (stats, layout!(vmstats_inactive_file))
-            } else {
-                (css, layout!(mem_cgroup_vmstats) + layout!(vmstats_inactive_file))
-            };
-            faults += read(addr_of_mut!((*slot).inactive_file), stats, offset);
-            mark(group::INACTIVE_FILE, faults, valid, faulted);
+            inactive_file(slot, css, valid, faulted);
         }
         if groups & group::SWAP != 0 {
             let faults = read(addr_of_mut!((*slot).swap), css, layout!(mem_cgroup_swap));
             mark(group::SWAP, faults, valid, faulted);
+        }
+    }
+}
+
+/// `inactive_file`, unless the flush before the walk passed the cgroup by.
+///
+/// From 6.15 on the kernel counts changes of a cgroup in its ancestors only while it would not flush the cgroup itself
+/// (`memcg_rstat_updated`, `mm/memcontrol.c`). A change that comes between the processors' turns of a flush can leave
+/// a cgroup beyond that threshold and its ancestors, counted anew, below: reading their `memory.stat` flushes nothing.
+#[inline(always)]
+unsafe fn inactive_file(slot: *mut Record, css: *const c_void, valid: &mut u32, faulted: &mut u32) {
+    // SAFETY: as for the caller.
+    unsafe {
+        let mut faults = 0;
+        let (mut stats, mut offset) = (css, layout!(mem_cgroup_vmstats));
+        if layout!(vmstats_is_pointer) != 0 {
+            faults += read(addr_of_mut!(stats), css, offset);
+            offset = 0;
+        }
+        faults += read(addr_of_mut!((*slot).inactive_file), stats, offset + layout!(vmstats_inactive_file));
+        let mut updates = 0u32;
+        if layout!(vmstats_updates) != 0 {
+            faults += read(addr_of_mut!(updates), stats, offset + layout!(vmstats_updates));
+        }
+        if faults != 0 || updates <= layout!(most_updates) {
+            mark(group::INACTIVE_FILE, faults, valid, faulted);
         }
     }
 }

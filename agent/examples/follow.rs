@@ -63,6 +63,9 @@ struct Sums {
     zero_working_sets: u64,
     /// The largest change of `inactive_file` between two samples, by the files: that page cache moved at all.
     moved_bytes: u64,
+    /// What came into the page cache from the disk while the subtree ran, and how long it ran.
+    read_bytes: u64,
+    ran: Duration,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -73,13 +76,17 @@ fn main() -> anyhow::Result<()> {
     let mut sums = Sums::default();
     let (mut first, mut last, mut before) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::<u64, u64>::new());
     let begun = Instant::now();
+    let mut running = (begun, read_from_disk()?);
     for number in 0..args.samples {
         let due = begun + Duration::from_millis(args.every_ms) * number;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         freeze(&args.kubepods, true)?;
+        sums.ran += running.0.elapsed();
+        sums.read_bytes += read_from_disk()? - running.1;
         let taken = collector.snapshot(&mut snapshot);
         let files = files(&args.kubepods)?;
         freeze(&args.kubepods, false)?;
+        running = (Instant::now(), read_from_disk()?);
         taken.with_context(|| format!("snapshot {number} failed"))?;
         let walked = walked(&snapshot);
         compare(&walked, &files, &mut sums);
@@ -118,9 +125,16 @@ fn main() -> anyhow::Result<()> {
             "enclosed": sums.enclosed, "not_enclosed": sums.not_enclosed,
             "worst_working_set_pages": sums.worst_working_set_pages, "zero_working_sets": sums.zero_working_sets,
             "moved_bytes": sums.moved_bytes,
+            "read_mib_per_second": sums.read_bytes as f64 / f64::from(1 << 20) / sums.ran.as_secs_f64(),
         })
     );
     Ok(())
+}
+
+/// Bytes that this machine has read from disks into page cache.
+fn read_from_disk() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/vmstat").context("cannot read /proc/vmstat")?;
+    Ok(field(&text, "pgpgin").context("no pgpgin in /proc/vmstat")? * 1024)
 }
 
 fn pairs(

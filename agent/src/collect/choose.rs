@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::bpf::{BpfWalk, LEAST_SLOTS};
 use super::cgroupfs::{Cgroupfs, MEMORY_PACE};
 use super::fallback::{OpenFiles, WalkWithFallback};
-use super::{Collector, Reason, Refusal, clock};
+use super::{Collector, Reason, Refusal, clock, processors};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,13 +129,6 @@ fn with_fallback(walk: BpfWalk, root: &Path) -> Box<dyn Collector> {
     let root: Arc<Path> = root.into();
     let open_files: OpenFiles = Box::new(move || Box::new(Cgroupfs::new(&root, Vec::new(), MEMORY_PACE)));
     Box::new(WalkWithFallback::new(Box::new(walk), open_files, Box::new(clock::boot), processors()))
-}
-
-/// Processors of the machine, whatever this process may use of them.
-fn processors() -> u64 {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let lines = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
-    (lines.count() as u64).max(1)
 }
 
 /// Magic numbers of `statfs`, from `linux/magic.h`.

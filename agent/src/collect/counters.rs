@@ -151,6 +151,11 @@ impl Counters {
         }
     }
 
+    /// Whether the walk left out `inactive_file` of a cgroup that counts memory: the flush before it had passed the cgroup by.
+    pub(crate) const fn lacks_inactive_file(&self) -> bool {
+        self.usage_pages.is_some() && self.inactive_file_pages.is_none()
+    }
+
     /// Memory, if what the working set needs is there.
     pub fn memory(&self) -> Option<Memory> {
         Some(Memory {

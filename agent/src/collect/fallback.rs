@@ -176,8 +176,11 @@ impl WalkWithFallback {
         if !due.is_empty() {
             self.compare(due, now)?;
         }
-        let from_files = self.trusted().complement();
-        self.supplement.fill(&mut self.walked, from_files);
+        let trusted = self.trusted();
+        self.supplement.fill(&mut self.walked, trusted.complement());
+        if trusted.contains(Field::InactiveFile) {
+            self.supplement.complete(&mut self.walked);
+        }
         self.walked.publish(into);
         self.costs = self.walk.costs();
         self.costs.unreadable += self.supplement.unreadable();

@@ -9,6 +9,12 @@ use super::{CgroupId, Counters, Field};
 /// Pages that may be pending per processor before a reader of `memory.stat` flushes (`MEMCG_CHARGE_BATCH`,
 /// `mm/memcontrol.c`).
 const BATCH_PAGES: u64 = 64;
+
+/// Pages by which `memory.stat` may be behind on a machine with so many processors (`memcg_vmstats_needs_flush`).
+pub(crate) const fn pending_pages(processors: u64) -> u64 {
+    BATCH_PAGES.saturating_mul(processors)
+}
+
 /// Longest tick of a kernel (`CONFIG_HZ_100`), in µs: a running task's time is accounted at each tick.
 const TICK_US: u64 = 10_000;
 
@@ -62,6 +68,8 @@ pub(crate) fn judge(field: Field, readings: &[Readings], processors: u64) -> Ver
             (Some(walk), Some(file), Some(later)) => compare(field, reading, [walk, file, later], processors),
             // Without a swap device the kernel counts swap, and has no file for it.
             (_, None, _) if field == Field::Swap => None,
+            // The flush passed the cgroup by, and the walk says so.
+            (None, Some(_), _) if reading.walk.lacks_inactive_file() => None,
             (Some(_), None, Some(_)) | (None, Some(_), None) => Some(Found::Differs),
             // Absent from both, or the cgroup was going, or its controllers were just switched.
             _ => None,
@@ -103,7 +111,7 @@ fn compare(field: Field, reading: &Readings, values: [u64; 3], processors: u64) 
         _ if !stood_still => return None,
         Field::Usage | Field::Swap => ((walk.min(later)..=walk.max(later)).contains(&file), file > 0),
         Field::InactiveFile => {
-            let pending = BATCH_PAGES.saturating_mul(processors);
+            let pending = pending_pages(processors);
             (walk.abs_diff(file) <= pending, file > pending)
         }
     };

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::cgroup_files::{Budget, CgroupFiles, is_gone};
-use super::fallback::Walked;
+use super::fallback::{Walked, WalkedCgroup};
 use super::files::Reader;
 use super::{CgroupId, CollectError, Counters, Field, Fields};
 
@@ -84,13 +84,30 @@ impl Supplement {
         });
         for cgroup in walked.cgroups.iter_mut().filter(|cgroup| cgroup.identity.is_some()) {
             let found = self.read(cgroup.id, &cgroup.path, wanted);
-            if let Err(error) = &found
-                && !matches!(error, CollectError::Read { source, .. } if is_gone(source))
-            {
-                self.unreadable += 1;
-                tracing::debug!(%error, "a field of a cgroup is absent from this snapshot");
-            }
+            self.note(&found);
             cgroup.counters.replace(wanted, &found.unwrap_or_default());
+        }
+    }
+
+    /// Reads `inactive_file` of those pods and containers for which the walk left it out.
+    pub(crate) fn complete(&mut self, walked: &mut Walked) {
+        let lacking =
+            |cgroup: &&mut WalkedCgroup| cgroup.identity.is_some() && cgroup.counters.lacks_inactive_file();
+        let field = Fields::NONE.with(Field::InactiveFile);
+        for cgroup in walked.cgroups.iter_mut().filter(lacking) {
+            let found = self.read_once(&cgroup.path, field);
+            self.note(&found);
+            cgroup.counters.replace(field, &found.unwrap_or_default());
+        }
+    }
+
+    /// Counts an error of a cgroup that is still there.
+    fn note(&mut self, found: &Result<Counters, CollectError>) {
+        if let Err(error) = found
+            && !matches!(error, CollectError::Read { source, .. } if is_gone(source))
+        {
+            self.unreadable += 1;
+            tracing::debug!(%error, "a field of a cgroup is absent from this snapshot");
         }
     }
 

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::work::Order;
+
 /// The device of the control channel inside the virtual machine: the second serial port, or the only one of its kind.
 pub const DEVICE: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/dev/ttyS1" };
 
@@ -143,8 +145,8 @@ pub enum Work {
         mib: u64,
         /// Where on the disk it begins, in MiB: processes that read the same part share its pages.
         from_mib: u64,
-        /// How long it waits after each read and after each drop, in ms.
-        pause_ms: u64,
+        /// In which order.
+        order: Order,
     },
     /// Sleeps.
     Sleep,
@@ -160,8 +162,12 @@ impl Work {
             Self::Burn => vec!["burn".into()],
             Self::Hold(mib) => vec!["hold".into(), mib.to_string()],
             Self::Cache(mib) => vec!["cache".into(), mib.to_string()],
-            Self::Churn { mib, from_mib, pause_ms } => {
-                vec!["churn".into(), mib.to_string(), from_mib.to_string(), pause_ms.to_string()]
+            Self::Churn { mib, from_mib, order } => {
+                let order = match order {
+                    Order::Sequential => "sequential",
+                    Order::Scattered => "scattered",
+                };
+                vec!["churn".into(), mib.to_string(), from_mib.to_string(), order.into()]
             }
             Self::Sleep => vec!["sleep".into()],
         }
@@ -174,10 +180,14 @@ impl Work {
             [mode] if mode == "sleep" => Some(Self::Sleep),
             [mode, mib] if mode == "hold" => mib.parse().ok().map(Self::Hold),
             [mode, mib] if mode == "cache" => mib.parse().ok().map(Self::Cache),
-            [mode, mib, from, pause] if mode == "churn" => Some(Self::Churn {
+            [mode, mib, from, order] if mode == "churn" => Some(Self::Churn {
                 mib: mib.parse().ok()?,
                 from_mib: from.parse().ok()?,
-                pause_ms: pause.parse().ok()?,
+                order: match order.as_str() {
+                    "sequential" => Order::Sequential,
+                    "scattered" => Order::Scattered,
+                    _ => return None,
+                },
             }),
             _ => None,
         }

@@ -1,23 +1,37 @@
 //! Work whose use of CPU and memory is known beforehand: what the workloads of virtual machines and of real pods do.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     hint::black_box,
-    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    io::{self, Read, Write as _},
     num::NonZeroU64,
+    os::unix::fs::FileExt as _,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::{
-    fs::{Advice, fadvise},
+    fs::{Advice, fadvise, sendfile},
     time::{ClockId, clock_gettime},
 };
+use serde::{Deserialize, Serialize};
 
 const PAGE: usize = 4096;
 const CHUNK: usize = 64 * 1024;
+/// Between the bytes that [`Order::Scattered`] reads.
+const STRIDE: usize = 16 * 1024;
 /// How often a share is kept to. CFS looks every 100 ms, too.
 const PERIOD: Duration = Duration::from_millis(100);
+
+/// How [`churn`] reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// From begin to end.
+    Sequential,
+    /// A byte here and there: the kernel reads around them.
+    Scattered,
+}
 
 /// Uses a whole processor forever.
 pub fn burn() -> ! {
@@ -90,10 +104,7 @@ pub fn hold(bytes: usize) -> Vec<u8> {
 pub fn read_once(file: &mut File, bytes: u64) -> io::Result<()> {
     let read = io::copy(&mut file.take(bytes), &mut io::sink())?;
     if read < bytes {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("it ends {} bytes before the wanted size", bytes - read),
-        ));
+        return Err(ends_early(bytes - read));
     }
     Ok(())
 }
@@ -111,15 +122,35 @@ pub fn write_once(file: &mut File, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Reads a part of a file into the page cache and drops it again, without end. Returns only with an error.
-pub fn churn(file: &mut File, from: u64, bytes: u64, pause: Duration) -> io::Result<()> {
+/// Brings a part of a file into the page cache and drops it again, without end. Returns only with an error.
+pub fn churn(file: &File, from: u64, bytes: u64, order: Order) -> io::Result<()> {
+    let nowhere = OpenOptions::new().write(true).open("/dev/null")?;
+    let to = from + bytes;
     loop {
-        file.seek(SeekFrom::Start(from))?;
-        read_once(file, bytes)?;
-        thread::sleep(pause);
-        fadvise(&*file, from, NonZeroU64::new(bytes), Advice::DontNeed)?;
-        thread::sleep(pause);
+        match order {
+            // Spliced to where nobody copies it: an emulated processor would do little else.
+            Order::Sequential => {
+                let mut at = from;
+                while at < to {
+                    let left = usize::try_from(to - at).unwrap_or(usize::MAX);
+                    if sendfile(&nowhere, file, Some(&mut at), left)? == 0 {
+                        return Err(ends_early(to - at));
+                    }
+                }
+            }
+            Order::Scattered => {
+                for at in (from..to).step_by(STRIDE) {
+                    file.read_exact_at(&mut [0], at)?;
+                }
+            }
+        }
+        fadvise(file, from, NonZeroU64::new(bytes), Advice::DontNeed)?;
     }
+}
+
+fn ends_early(missing: u64) -> io::Error {
+    let text = format!("it ends {missing} bytes before the wanted size");
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
 /// Uses nothing forever.
@@ -131,6 +162,8 @@ pub fn sleep() -> ! {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Seek as _;
+
     use super::*;
 
     #[test]

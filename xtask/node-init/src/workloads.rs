@@ -1,10 +1,9 @@
 //! The workloads: processes whose use of CPU and memory is known beforehand.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     hint::black_box,
     io::Write as _,
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +15,9 @@ use waggle_node_init::{
 use crate::{FIRSTS, cgroups, recorder};
 
 const MIB: u64 = 1 << 20;
+/// Of [`DISK`].
+const READ_AHEAD: &str = "/sys/block/nvme0n1/queue/read_ahead_kb";
+const READ_AHEAD_KIB: &str = "4096";
 /// What a program has at least that was executed in its cgroup, as container runtimes do. This process only moved in: what it
 /// had before is charged elsewhere, and a cgroup that is charged nothing is taken for one that is not measured.
 const LEAST_BYTES: usize = 256 << 10;
@@ -46,11 +48,13 @@ pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
             work::read_once(&mut disk, mib * MIB).with_context(|| format!("cannot read {DISK}"))?;
             work::sleep()
         }
-        Work::Churn { mib, from_mib, pause_ms } => {
+        Work::Churn { mib, from_mib, order } => {
             let held = work::hold(usize::try_from(CHURN_HELD_MIB * MIB)?);
             black_box(&held);
-            let mut disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
-            work::churn(&mut disk, from_mib * MIB, mib * MIB, Duration::from_millis(pause_ms))
+            let disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
+            // The kernel makes its folios as large as it reads ahead, where it knows large ones for block devices (6.15).
+            fs::write(READ_AHEAD, READ_AHEAD_KIB).with_context(|| format!("cannot write {READ_AHEAD}"))?;
+            work::churn(&disk, from_mib * MIB, mib * MIB, order)
                 .with_context(|| format!("cannot read {DISK}"))
         }
         Work::Sleep => work::sleep(),

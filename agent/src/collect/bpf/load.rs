@@ -16,7 +16,7 @@ use super::diagnosis;
 use super::messages::Messages;
 use super::offsets::Offsets;
 use super::sys::{self, MappedClasses, MappedRecords};
-use crate::collect::{Field, Reason, Refusal};
+use crate::collect::{Field, Reason, Refusal, parity, processors};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The iterator's name behind `bpf_iter_`.
@@ -41,7 +41,9 @@ pub(super) struct Loaded {
 
 /// Loads the program with an array of `slots`.
 pub(super) fn load(slots: u32) -> Result<Loaded, Refusal> {
-    let offsets = resolve()?;
+    let mut offsets = resolve()?;
+    let most = parity::pending_pages(processors());
+    offsets.layout.most_updates = u32::try_from(most).unwrap_or(u32::MAX);
     let loaded = load_object(offsets, slots);
     sys::trim_memory();
     loaded

@@ -65,7 +65,12 @@ impl Offsets {
             }
         }
         layout.groups = found.bits();
-        Ok(Self { layout, missing, flush_memory: !btf.has_function(FLUSHES_ALL) })
+        let flush_memory = !btf.has_function(FLUSHES_ALL);
+        if !flush_memory {
+            // What flushes unasked leaves nothing out.
+            layout.vmstats_updates = 0;
+        }
+        Ok(Self { layout, missing, flush_memory })
     }
 }
 
@@ -105,9 +110,11 @@ impl<'a, 'b> Memory<'a, 'b> {
         let btf = self.0.btf;
         let member = btf.member(self.0.ty, &["vmstats"]).ok_or_else(|| missing(NAME, "no such member"))?;
         let slot = enumerator(btf, "node_stat_item", "NR_INACTIVE_FILE", "NR_INACTIVE_FILE", LAST_LRU_ITEM)?;
-        let state = |ty| {
+        let mut updates = 0;
+        let mut state = |ty| {
             let found =
                 btf.member(ty, &["state"]).ok_or_else(|| missing("memcg_vmstats.state", "no such member"))?;
+            updates = btf.member(ty, &["stats_updates"]).map_or(0, |found| found.offset);
             let offset = found.offset.checked_add(slot);
             offset.ok_or_else(|| missing("memcg_vmstats.state", "its offset is too large"))
         };
@@ -124,6 +131,7 @@ impl<'a, 'b> Memory<'a, 'b> {
         layout.mem_cgroup_vmstats = member.offset;
         layout.vmstats_is_pointer = is_pointer.into();
         layout.vmstats_inactive_file = offset;
+        layout.vmstats_updates = updates;
         Ok(())
     }
 }

@@ -204,6 +204,23 @@ fn a_field_that_the_kernel_lacks_is_read_from_its_file_alone() {
     assert_eq!((collector.name(), collector.fields()), ("bpf", Fields::ALL.without(Field::InactiveFile)));
 }
 
+/// The flush before a walk can pass a cgroup by (6.16 and newer): its own file is read, and the field is not doubted.
+#[test]
+fn what_the_flush_passed_by_is_read_from_its_file_in_the_same_snapshot() {
+    let node = Node::new();
+    let mut collector = node.collector();
+    take(&mut collector);
+    node.walk(Counters { inactive_file_pages: None, ..ALL });
+    for seconds in [1, 301, 1] {
+        node.pass(seconds);
+        assert_eq!(take(&mut collector).unwrap().memory, ALL.memory());
+        assert_eq!((collector.fields(), reasons(&collector)), (Fields::ALL, vec![]));
+    }
+    fs::write(node.root.path().join("container/memory.stat"), "torn\n").unwrap();
+    assert_eq!(take(&mut collector).unwrap().memory, None, "never a value of before");
+    assert_eq!(collector.costs().unreadable, 1);
+}
+
 /// Nothing has swapped yet: the field stays unproven, and its zeros are those of kubepods' own file.
 #[test]
 fn without_a_witness_a_field_comes_from_the_files() {

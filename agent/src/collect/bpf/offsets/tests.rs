@@ -100,7 +100,7 @@ fn kernel(shape: Shape, leave_out: &str) -> Vec<u8> {
     );
     let counter = blob.structure("page_counter", &[("usage", atomic, 0)]);
     let slots = blob.array(long, 40);
-    let fields = [("local", slots, 320), (name("state"), slots, 0)];
+    let fields = [("local", slots, 320), (name("state"), slots, 0), (name("stats_updates"), atomic, 960)];
     let stats = match shape.stats {
         Stats::Array => blob.array(atomic, 40),
         Stats::Embedded => blob.structure("memcg_vmstats", &fields),
@@ -154,6 +154,8 @@ fn each_kernel_resolves_to_its_own_offsets() {
             mem_cgroup_vmstats: shape.vmstats,
             vmstats_is_pointer: 1,
             vmstats_inactive_file: 16,
+            vmstats_updates: if shape.flush == V5_10.flush { 0 } else { 960 },
+            most_updates: 0,
         };
         assert_eq!((offsets.layout, offsets.missing), (expected, vec![]), "{what}");
     }
@@ -183,6 +185,13 @@ fn inline_statistics_are_told_from_a_pointer() {
             (0, 1152, 16)
         );
     }
+}
+
+/// Nothing then says which cgroups a flush passed by.
+#[test]
+fn a_kernel_that_does_not_count_changes_costs_no_field() {
+    let offsets = resolve(&kernel(V6_18, "stats_updates")).unwrap();
+    assert_eq!((offsets.layout.vmstats_updates, offsets.missing), (0, vec![]));
 }
 
 #[test]
