@@ -37,6 +37,8 @@ pub(crate) struct WalkedCgroup {
     /// `None`: kubepods itself.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) late: bool,
+    /// It lacks `inactive_file` because the flush before the walk passed it by; this is its value of an earlier flush.
+    pub(crate) passed_by: Option<i64>,
     pub(crate) counters: Counters,
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::cgroup_files::{Budget, CgroupFiles, is_gone};
-use super::fallback::{Walked, WalkedCgroup};
+use super::fallback::Walked;
 use super::files::Reader;
 use super::{CgroupId, CollectError, Counters, Field, Fields};
+use crate::identify::Identity;
 
 /// Reads fields from files, with descriptors that are kept while the same fields are wanted.
 #[derive(Debug)]
@@ -89,15 +91,31 @@ impl Supplement {
         }
     }
 
-    /// Reads `inactive_file` of those pods and containers for which the walk left it out.
+    /// Reads `inactive_file` of the pods and containers that the flush before the walk passed by.
+    ///
+    /// Reading a container's file flushes the container, and leaves what changed pending in its pod. If the pod itself
+    /// was not passed by, its own file would not tell: the change is added.
     pub(crate) fn complete(&mut self, walked: &mut Walked) {
-        let lacking =
-            |cgroup: &&mut WalkedCgroup| cgroup.identity.is_some() && cgroup.counters.lacks_inactive_file();
         let field = Fields::NONE.with(Field::InactiveFile);
-        for cgroup in walked.cgroups.iter_mut().filter(lacking) {
+        let mut changes = Vec::new();
+        for cgroup in &mut walked.cgroups {
+            let (Some(identity), Some(before)) = (&cgroup.identity, cgroup.passed_by) else { continue };
             let found = self.read_once(&cgroup.path, field);
             self.note(&found);
-            cgroup.counters.replace(field, &found.unwrap_or_default());
+            let pages = found.unwrap_or_default().inactive_file_pages;
+            cgroup.counters.inactive_file_pages = pages;
+            let change = pages.and_then(|pages| i64::try_from(pages).ok()).map(|pages| pages - before);
+            if let (Some(change), true) = (change, identity.container.is_some()) {
+                changes.push((Arc::clone(identity), change));
+            }
+        }
+        for (container, change) in changes {
+            let is_pod = |of: &Identity| of.container.is_none() && of.pod == container.pod;
+            let mut pods = walked.cgroups.iter_mut().filter(|cgroup| cgroup.passed_by.is_none());
+            let pod = pods.find(|cgroup| cgroup.identity.as_deref().is_some_and(is_pod));
+            if let Some(pages) = pod.and_then(|pod| pod.counters.inactive_file_pages.as_mut()) {
+                *pages = pages.saturating_add_signed(change);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use waggle_agent_ebpf::{Classes, Record};
+use waggle_agent_ebpf::{Classes, Record, group};
 
 use super::identities::{Cgroup, Identities};
 use super::link::Start;
@@ -208,6 +208,12 @@ impl BpfWalk {
     }
 }
 
+/// The `inactive_file` of a cgroup that counts memory and was left out for the changes that are pending.
+fn passed_by(record: &Record) -> Option<i64> {
+    let read = record.valid | record.faulted;
+    (record.valid & group::USAGE != 0 && read & group::INACTIVE_FILE == 0).then_some(record.inactive_file)
+}
+
 /// The quality-of-service classes of a listing.
 fn classes(listing: &Listing) -> Classes {
     let mut classes = Classes::default();
@@ -234,6 +240,7 @@ impl Walk for BpfWalk {
             // An id is never given to another cgroup: its path and identity stay.
             |walked, (record, _, late)| {
                 (walked.late, walked.counters) = (*late, Counters::of(record));
+                walked.passed_by = passed_by(record);
                 walked.id.0 == record.id
             },
             |(record, cgroup, late)| WalkedCgroup {
@@ -241,6 +248,7 @@ impl Walk for BpfWalk {
                 path: Arc::clone(&cgroup.path),
                 identity: cgroup.identity.clone(),
                 late,
+                passed_by: passed_by(record),
                 counters: Counters::of(record),
             },
         );

@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 use super::*;
 use crate::identify::locate;
 
+/// What a container that a flush passed by had before.
+const PASSED_BY: i64 = 4_000;
 const SECOND: u64 = 1_000_000_000;
 
 /// Kubepods with one container whose files contain the given microseconds and pages.
@@ -19,6 +21,8 @@ struct Node {
 #[derive(Default)]
 struct Script {
     counters: Counters,
+    /// Of its pod's own cgroup, if that is there.
+    pod: Option<Counters>,
     error: Option<fn() -> CollectError>,
     missing: Vec<(Field, Refusal)>,
     walks: u32,
@@ -40,15 +44,19 @@ impl Walk for ScriptedWalk {
         }
         into.boot = BootTime(self.now.load(Ordering::Relaxed));
         let path = format!("/kubepods/podd6b3f2a0-1c2d-4e5f-8a9b-0c1d2e3f4a5b/{}", "a".repeat(64));
-        let identity = Some(Arc::new(locate(&path).unwrap().identity));
-        let cgroup = |id, path: &Arc<Path>, identity| WalkedCgroup {
+        let identity = locate(&path).unwrap().identity;
+        let pod = Some(Arc::new(Identity { container: None, ..identity.clone() }));
+        let cgroup = |id, path: &Arc<Path>, identity, counters: Counters| WalkedCgroup {
             id: CgroupId(id),
             path: Arc::clone(path),
             identity,
             late: false,
-            counters: script.counters,
+            passed_by: counters.lacks_inactive_file().then_some(PASSED_BY),
+            counters,
         };
-        into.cgroups = vec![cgroup(1, &self.paths[0], None), cgroup(5, &self.paths[1], identity)];
+        into.cgroups = vec![cgroup(1, &self.paths[0], None, script.counters)];
+        into.cgroups.extend(script.pod.map(|counters| cgroup(3, &self.paths[0], pod, counters)));
+        into.cgroups.push(cgroup(5, &self.paths[1], Some(Arc::new(identity)), script.counters));
         Ok(())
     }
 
@@ -216,6 +224,16 @@ fn what_the_flush_passed_by_is_read_from_its_file_in_the_same_snapshot() {
         assert_eq!(take(&mut collector).unwrap().memory, ALL.memory());
         assert_eq!((collector.fields(), reasons(&collector)), (Fields::ALL, vec![]));
     }
+    // The container has 1,000 pages more than at the flush before, and so has its pod. A pod that was passed by, too, is
+    // flushed as a whole by a reader of its file.
+    for (pod, pages) in [(Some(6_000), 7_000), (None, 5_000)] {
+        node.script.lock().pod = Some(Counters { inactive_file_pages: pod, ..ALL });
+        let mut snapshot = Snapshot::default();
+        collector.snapshot(&mut snapshot).unwrap();
+        let found: Vec<_> = snapshot.samples.iter().map(|sample| sample.memory.unwrap()).collect();
+        assert_eq!(found.iter().map(|memory| memory.inactive_file_pages).collect::<Vec<_>>(), [pages, 5_000]);
+    }
+    node.script.lock().pod = None;
     fs::write(node.root.path().join("container/memory.stat"), "torn\n").unwrap();
     assert_eq!(take(&mut collector).unwrap().memory, None, "never a value of before");
     assert_eq!(collector.costs().unreadable, 1);

@@ -74,10 +74,10 @@ pub async fn run(paths: &Paths) -> Result<Option<Value>> {
         let whole = served.iter().filter(whole).count();
         anyhow::ensure!(whole == PODS, "{whole} of {PODS} pods are served whole");
     } else {
-        // A container without a memory value is never published; its CPU time was streamed all the same.
+        // A container without a memory value is not measured: neither served nor streamed.
         anyhow::ensure!(served.is_empty(), "{} pods are served without memory", served.len());
         println!(
-            "memory is on cgroup v1 here: CPU of 400 cgroups was read and streamed, and the node served"
+            "memory is on cgroup v1 here: 400 cgroups were read, and the stream had the node's totals only"
         );
     }
     Ok(Some(report))
