@@ -60,8 +60,8 @@ pub struct Record {
     pub cpu_ns: u64,
     /// [`group::USAGE`]: pages charged now.
     pub usage: u64,
-    /// [`group::INACTIVE_FILE`]: pages on the inactive file list as of the last memory flush; may be negative. Not read
-    /// where more than [`Layout::most_updates`] changes have come since.
+    /// [`group::INACTIVE_FILE`]: pages on the inactive file list as of the last memory flush; may be negative. Not
+    /// valid with more than [`Layout::most_updates`] updates pending.
     pub inactive_file: i64,
     /// [`group::SWAP`]: swap entries charged now.
     pub swap: u64,
@@ -133,9 +133,9 @@ pub struct Layout {
     pub vmstats_is_pointer: u32,
     /// `memcg_vmstats.state[NR_INACTIVE_FILE]`.
     pub vmstats_inactive_file: u32,
-    /// `memcg_vmstats.stats_updates`: changes since the last memory flush. 0: every flush before a walk is complete.
+    /// `memcg_vmstats.stats_updates`: updates since the last memory flush. 0: not read.
     pub vmstats_updates: u32,
-    /// Changes up to which the kernel, too, answers a reader of `memory.stat` without a flush.
+    /// The kernel's flush threshold: with more updates pending, a reader of `memory.stat` flushes.
     pub most_updates: u32,
 }
 

@@ -76,8 +76,8 @@ unsafe fn read<T>(to: *mut T, base: *const c_void, offset: u32) -> i64 {
     unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, base.byte_add(offset as usize)) as i64 }
 }
 
-/// A field of a structure whose type the verifier knows: the context's cgroup and what its pointers lead to. One
-/// instruction instead of a call. What cannot be read is 0, as the kernel defines it for such loads.
+/// Loads a field of a structure whose type the verifier knows: the context's cgroup and what its pointers lead to.
+/// One instruction instead of a helper call. The kernel's fault handler sets the result to 0 if the address is bad.
 #[inline(always)]
 unsafe fn load<T: Copy>(base: *const c_void, offset: u32) -> T {
     // SAFETY: the verifier admits only offsets at which the structure has a field of this size.
@@ -167,7 +167,7 @@ unsafe fn visit(header: *mut Header, cgroup: *const c_void, first: bool) {
         };
         write_volatile(addr_of_mut!((*header).running), index);
         let (mut valid, mut faulted) = (0, 0);
-        // A record without an id belongs to nothing: no counter of it is worth reading.
+        // The agent drops records without an id.
         if id != 0 {
             cpu(slot, cgroup, &mut valid);
             memory(slot, cgroup, &mut valid, &mut faulted);
@@ -225,7 +225,7 @@ unsafe fn memory(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faul
         if css.is_null() || load::<u32>(css, layout!(css_flags)) & CSS_VISIBLE == 0 {
             return;
         }
-        // The fields are those of the `mem_cgroup` that begins with the css. The verifier knows the css only.
+        // The css is the first member of its `mem_cgroup`. The verifier knows only the css, so the rest needs the helper.
         if groups & group::USAGE != 0 {
             let faults = read(addr_of_mut!((*slot).usage), css, layout!(mem_cgroup_usage));
             mark(group::USAGE, faults, valid, faulted);
@@ -240,11 +240,11 @@ unsafe fn memory(slot: *mut Record, cgroup: *const c_void, valid: &mut u32, faul
     }
 }
 
-/// `inactive_file`, unless the flush before the walk passed the cgroup by.
+/// Reads `inactive_file`, unless the flush before the walk skipped the cgroup.
 ///
-/// From 6.15 on the kernel counts changes of a cgroup in its ancestors only while it would not flush the cgroup itself
-/// (`memcg_rstat_updated`, `mm/memcontrol.c`). A change that comes between the processors' turns of a flush can leave
-/// a cgroup beyond that threshold and its ancestors, counted anew, below: reading their `memory.stat` flushes nothing.
+/// Since 6.15 `memcg_rstat_updated` (`mm/memcontrol.c`) stops at the first cgroup that is over the flush threshold and no
+/// longer adds to its ancestors' `stats_updates`. A flush resets the counters one CPU at a time. An update that races with
+/// it can leave a cgroup over the threshold and its ancestors at 0, so reading the ancestors' `memory.stat` flushes nothing.
 #[inline(always)]
 unsafe fn inactive_file(slot: *mut Record, css: *const c_void, valid: &mut u32, faulted: &mut u32) {
     // SAFETY: as for the caller.

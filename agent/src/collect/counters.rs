@@ -151,7 +151,7 @@ impl Counters {
         }
     }
 
-    /// Whether the walk left out `inactive_file` of a cgroup that counts memory: the flush before it had passed the cgroup by.
+    /// Whether memory is counted but `inactive_file` is absent, because the flush skipped the cgroup.
     pub(crate) const fn lacks_inactive_file(&self) -> bool {
         self.usage_pages.is_some() && self.inactive_file_pages.is_none()
     }

@@ -3,88 +3,18 @@
 //!
 //! Nothing is given up for good: what failed is tried again after a growing time.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::parity::{self, Readings, Verdict};
 use super::supplement::Supplement;
 use super::trust::{Retry, Trust};
+use super::walked::{Walked, WalkedCgroup};
 use super::{
-    BootTime, CgroupId, CollectError, Collector, Costs, Counters, Field, Fields, NodeTotals, RealTime,
-    Reason, Refusal, Sample, Snapshot, page_size,
+    BootTime, CgroupId, CollectError, Collector, Costs, Field, Fields, Reason, Refusal, Snapshot, page_size,
 };
-use crate::identify::Identity;
 
 /// Walks that may fail in a row before files are read for a while.
 const WALK_ATTEMPTS: u32 = 3;
 /// Cgroups that are compared at a time.
 const COMPARED: usize = 32;
-
-/// What a walk yields: every cgroup with its counters, ascending by id. Reused from walk to walk.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Walked {
-    pub(crate) boot: BootTime,
-    pub(crate) real: RealTime,
-    pub(crate) node: NodeTotals,
-    pub(crate) cgroups: Vec<WalkedCgroup>,
-}
-
-/// One cgroup of a walk.
-#[derive(Debug, Clone)]
-pub(crate) struct WalkedCgroup {
-    pub(crate) id: CgroupId,
-    pub(crate) path: Arc<Path>,
-    /// `None`: kubepods itself.
-    pub(crate) identity: Option<Arc<Identity>>,
-    pub(crate) late: bool,
-    /// It lacks `inactive_file` because the flush before the walk passed it by; this is its value of an earlier flush.
-    pub(crate) passed_by: Option<i64>,
-    pub(crate) counters: Counters,
-}
-
-impl Walked {
-    /// The pods and containers as a snapshot.
-    pub(crate) fn publish(&self, into: &mut Snapshot) {
-        let Self { boot, real, node, cgroups } = self;
-        (into.boot, into.real, into.node) = (*boot, *real, *node);
-        let samples = cgroups.iter().filter_map(|cgroup| Some((cgroup, cgroup.identity.as_ref()?)));
-        renew(
-            &mut into.samples,
-            samples,
-            |sample, (cgroup, _)| {
-                (sample.cpu_ns, sample.memory) = (cgroup.counters.cpu_ns, cgroup.counters.memory());
-                sample.late = cgroup.late;
-                sample.cgroup == cgroup.id
-            },
-            |(cgroup, identity)| Sample {
-                cgroup: cgroup.id,
-                identity: Arc::clone(identity),
-                cpu_ns: cgroup.counters.cpu_ns,
-                memory: cgroup.counters.memory(),
-                late: cgroup.late,
-            },
-        );
-    }
-}
-
-/// Makes `list` what `source` yields. An element that `refreshed` brings up to date stays, because the same cgroups come
-/// in the same order nearly always: to count references to names that stay would load two cache lines per cgroup.
-pub(crate) fn renew<T, S>(
-    list: &mut Vec<T>,
-    source: impl Iterator<Item = S>,
-    refreshed: impl Fn(&mut T, &S) -> bool,
-    new: impl Fn(S) -> T,
-) {
-    let mut length = 0;
-    for item in source {
-        if !list.get_mut(length).is_some_and(|element| refreshed(element, &item)) {
-            list.truncate(length);
-            list.push(new(item));
-        }
-        length += 1;
-    }
-    list.truncate(length);
-}
 
 /// The eBPF walk, or a script in its place.
 pub(crate) trait Walk: Send {

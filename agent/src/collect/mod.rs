@@ -25,6 +25,7 @@ mod reason;
 mod supplement;
 mod tree;
 mod trust;
+mod walked;
 
 pub use choose::{ChooseError, Options, Preference, choose};
 pub use counters::{Counters, Field, Fields};

@@ -10,7 +10,7 @@ use super::{CgroupId, Counters, Field};
 /// `mm/memcontrol.c`).
 const BATCH_PAGES: u64 = 64;
 
-/// Pages by which `memory.stat` may be behind on a machine with so many processors (`memcg_vmstats_needs_flush`).
+/// The flush threshold of `memory.stat`, in pages (`memcg_vmstats_needs_flush`, `mm/memcontrol.c`).
 pub(crate) const fn pending_pages(processors: u64) -> u64 {
     BATCH_PAGES.saturating_mul(processors)
 }
@@ -68,7 +68,7 @@ pub(crate) fn judge(field: Field, readings: &[Readings], processors: u64) -> Ver
             (Some(walk), Some(file), Some(later)) => compare(field, reading, [walk, file, later], processors),
             // Without a swap device the kernel counts swap, and has no file for it.
             (_, None, _) if field == Field::Swap => None,
-            // The flush passed the cgroup by, and the walk says so.
+            // The flush skipped the cgroup.
             (None, Some(_), _) if reading.walk.lacks_inactive_file() => None,
             (Some(_), None, Some(_)) | (None, Some(_), None) => Some(Found::Differs),
             // Absent from both, or the cgroup was going, or its controllers were just switched.

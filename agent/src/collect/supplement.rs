@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cgroup_files::{Budget, CgroupFiles, is_gone};
-use super::fallback::Walked;
 use super::files::Reader;
+use super::walked::Walked;
 use super::{CgroupId, CollectError, Counters, Field, Fields};
 use crate::identify::Identity;
 
@@ -91,15 +91,15 @@ impl Supplement {
         }
     }
 
-    /// Reads `inactive_file` of the pods and containers that the flush before the walk passed by.
+    /// Reads `inactive_file` of the pods and containers that the flush skipped.
     ///
-    /// Reading a container's file flushes the container, and leaves what changed pending in its pod. If the pod itself
-    /// was not passed by, its own file would not tell: the change is added.
+    /// Reading a container's `memory.stat` flushes only the container and leaves the change pending in its pod. A pod that
+    /// was not skipped itself gets the change added, because a reader of its own file would not flush either.
     pub(crate) fn complete(&mut self, walked: &mut Walked) {
         let field = Fields::NONE.with(Field::InactiveFile);
         let mut changes = Vec::new();
         for cgroup in &mut walked.cgroups {
-            let (Some(identity), Some(before)) = (&cgroup.identity, cgroup.passed_by) else { continue };
+            let (Some(identity), Some(before)) = (&cgroup.identity, cgroup.skipped) else { continue };
             let found = self.read_once(&cgroup.path, field);
             self.note(&found);
             let pages = found.unwrap_or_default().inactive_file_pages;
@@ -111,7 +111,7 @@ impl Supplement {
         }
         for (container, change) in changes {
             let is_pod = |of: &Identity| of.container.is_none() && of.pod == container.pod;
-            let mut pods = walked.cgroups.iter_mut().filter(|cgroup| cgroup.passed_by.is_none());
+            let mut pods = walked.cgroups.iter_mut().filter(|cgroup| cgroup.skipped.is_none());
             let pod = pods.find(|cgroup| cgroup.identity.as_deref().is_some_and(is_pod));
             if let Some(pages) = pod.and_then(|pod| pod.counters.inactive_file_pages.as_mut()) {
                 *pages = pages.saturating_add_signed(change);

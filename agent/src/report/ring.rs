@@ -216,8 +216,8 @@ impl LocalRing {
 
     /// The history of a container that is in one of the frames.
     pub fn history(&self, cgroup: CgroupId) -> Option<&ContainerHistory> {
-        search_from(&self.histories, &mut 0, cgroup, |history| history.cgroup)
-            .and_then(|at| self.histories.get(at))
+        let at = self.histories.binary_search_by_key(&cgroup, |history| history.cgroup).ok()?;
+        self.histories.get(at)
     }
 
     /// The frame to send after one of instant `last`: the oldest newer one that is either from before the stream was

@@ -163,11 +163,7 @@ impl Work {
             Self::Hold(mib) => vec!["hold".into(), mib.to_string()],
             Self::Cache(mib) => vec!["cache".into(), mib.to_string()],
             Self::Churn { mib, from_mib, order } => {
-                let order = match order {
-                    Order::Sequential => "sequential",
-                    Order::Scattered => "scattered",
-                };
-                vec!["churn".into(), mib.to_string(), from_mib.to_string(), order.into()]
+                vec!["churn".into(), mib.to_string(), from_mib.to_string(), order.name().into()]
             }
             Self::Sleep => vec!["sleep".into()],
         }
@@ -183,11 +179,7 @@ impl Work {
             [mode, mib, from, order] if mode == "churn" => Some(Self::Churn {
                 mib: mib.parse().ok()?,
                 from_mib: from.parse().ok()?,
-                order: match order.as_str() {
-                    "sequential" => Order::Sequential,
-                    "scattered" => Order::Scattered,
-                    _ => return None,
-                },
+                order: Order::ALL.into_iter().find(|known| known.name() == order)?,
             }),
             _ => None,
         }

@@ -29,8 +29,21 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub enum Order {
     /// From begin to end.
     Sequential,
-    /// A byte here and there: the kernel reads around them.
+    /// One byte in every 16 KiB.
     Scattered,
+}
+
+impl Order {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sequential, Self::Scattered];
+
+    /// Its name on a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "sequential",
+            Self::Scattered => "scattered",
+        }
+    }
 }
 
 /// Uses a whole processor forever.
@@ -122,13 +135,13 @@ pub fn write_once(file: &mut File, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Brings a part of a file into the page cache and drops it again, without end. Returns only with an error.
+/// Reads part of a file into the page cache and drops it, in a loop. Returns only on error.
 pub fn churn(file: &File, from: u64, bytes: u64, order: Order) -> io::Result<()> {
     let nowhere = OpenOptions::new().write(true).open("/dev/null")?;
     let to = from + bytes;
     loop {
         match order {
-            // Spliced to where nobody copies it: an emulated processor would do little else.
+            // Splicing avoids a copy to user space, which would dominate in an emulated machine.
             Order::Sequential => {
                 let mut at = from;
                 while at < to {

@@ -52,7 +52,7 @@ pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
             let held = work::hold(usize::try_from(CHURN_HELD_MIB * MIB)?);
             black_box(&held);
             let disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
-            // The kernel makes its folios as large as it reads ahead, where it knows large ones for block devices (6.15).
+            // From 6.15 on block devices get large folios, up to the read-ahead size.
             fs::write(READ_AHEAD, READ_AHEAD_KIB).with_context(|| format!("cannot write {READ_AHEAD}"))?;
             work::churn(&disk, from_mib * MIB, mib * MIB, order)
                 .with_context(|| format!("cannot read {DISK}"))

@@ -67,7 +67,7 @@ impl Offsets {
         layout.groups = found.bits();
         let flush_memory = !btf.has_function(FLUSHES_ALL);
         if !flush_memory {
-            // What flushes unasked leaves nothing out.
+            // `cgroup_rstat_flush` has no threshold: it never skips a cgroup.
             layout.vmstats_updates = 0;
         }
         Ok(Self { layout, missing, flush_memory })

@@ -8,11 +8,12 @@ use waggle_agent_ebpf::{Classes, Record, group};
 use super::identities::{Cgroup, Identities};
 use super::link::Start;
 use super::load::{self, Loaded};
-use crate::collect::fallback::{Walk, Walked, WalkedCgroup, renew};
+use crate::collect::fallback::Walk;
 use crate::collect::files::Reader;
 use crate::collect::kubepods::{self, Kubepods};
 use crate::collect::node::NodeFiles;
 use crate::collect::tree::{Listing, Role};
+use crate::collect::walked::{Walked, WalkedCgroup, renew};
 use crate::collect::{
     BootTime, CgroupId, CollectError, Collector, Costs, Counters, Field, RealTime, Refusal, Snapshot, clock,
 };
@@ -208,8 +209,8 @@ impl BpfWalk {
     }
 }
 
-/// The `inactive_file` of a cgroup that counts memory and was left out for the changes that are pending.
-fn passed_by(record: &Record) -> Option<i64> {
+/// The stale `inactive_file` of a cgroup that the flush skipped.
+fn skipped(record: &Record) -> Option<i64> {
     let read = record.valid | record.faulted;
     (record.valid & group::USAGE != 0 && read & group::INACTIVE_FILE == 0).then_some(record.inactive_file)
 }
@@ -240,7 +241,7 @@ impl Walk for BpfWalk {
             // An id is never given to another cgroup: its path and identity stay.
             |walked, (record, _, late)| {
                 (walked.late, walked.counters) = (*late, Counters::of(record));
-                walked.passed_by = passed_by(record);
+                walked.skipped = skipped(record);
                 walked.id.0 == record.id
             },
             |(record, cgroup, late)| WalkedCgroup {
@@ -248,7 +249,7 @@ impl Walk for BpfWalk {
                 path: Arc::clone(&cgroup.path),
                 identity: cgroup.identity.clone(),
                 late,
-                passed_by: passed_by(record),
+                skipped: skipped(record),
                 counters: Counters::of(record),
             },
         );

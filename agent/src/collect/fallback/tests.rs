@@ -1,13 +1,16 @@
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::*;
-use crate::identify::locate;
+use crate::collect::{Counters, Sample};
+use crate::identify::{Identity, locate};
 
-/// What a container that a flush passed by had before.
-const PASSED_BY: i64 = 4_000;
+/// The stale `inactive_file` of a container that the flush skipped.
+const SKIPPED: i64 = 4_000;
 const SECOND: u64 = 1_000_000_000;
 
 /// Kubepods with one container whose files contain the given microseconds and pages.
@@ -51,7 +54,7 @@ impl Walk for ScriptedWalk {
             path: Arc::clone(path),
             identity,
             late: false,
-            passed_by: counters.lacks_inactive_file().then_some(PASSED_BY),
+            skipped: counters.lacks_inactive_file().then_some(SKIPPED),
             counters,
         };
         into.cgroups = vec![cgroup(1, &self.paths[0], None, script.counters)];
@@ -212,9 +215,9 @@ fn a_field_that_the_kernel_lacks_is_read_from_its_file_alone() {
     assert_eq!((collector.name(), collector.fields()), ("bpf", Fields::ALL.without(Field::InactiveFile)));
 }
 
-/// The flush before a walk can pass a cgroup by (6.16 and newer): its own file is read, and the field is not doubted.
+/// On 6.16 and newer a flush can skip a cgroup. Its own file is read, and the field stays trusted.
 #[test]
-fn what_the_flush_passed_by_is_read_from_its_file_in_the_same_snapshot() {
+fn what_the_flush_skipped_is_read_from_its_file_in_the_same_snapshot() {
     let node = Node::new();
     let mut collector = node.collector();
     take(&mut collector);
@@ -224,8 +227,8 @@ fn what_the_flush_passed_by_is_read_from_its_file_in_the_same_snapshot() {
         assert_eq!(take(&mut collector).unwrap().memory, ALL.memory());
         assert_eq!((collector.fields(), reasons(&collector)), (Fields::ALL, vec![]));
     }
-    // The container has 1,000 pages more than at the flush before, and so has its pod. A pod that was passed by, too, is
-    // flushed as a whole by a reader of its file.
+    // The container has 1,000 pages more than its stale value, and so has its pod. If the pod was skipped as well, reading its
+    // file flushes all of it.
     for (pod, pages) in [(Some(6_000), 7_000), (None, 5_000)] {
         node.script.lock().pod = Some(Counters { inactive_file_pages: pod, ..ALL });
         let mut snapshot = Snapshot::default();

@@ -29,7 +29,7 @@ const WALKS_WHOLE: &str = "100000";
 const BY_FILES: &str = "1500";
 /// The kernels that each CI run has all tests on.
 const THOROUGH: [&str; 1] = ["7"];
-/// MiB/s that `page_cache` reads at least. Emulated machines came to 250 to 400 (docs/testing.md).
+/// Minimum read rate of `page_cache`, in MiB/s. Emulated machines reach 150 to 430 (docs/testing.md).
 const LEAST_CHURN: f64 = 50.0;
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
 const PAGES_PER_PROCESSOR: u64 = 64;
@@ -168,8 +168,8 @@ async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let works = if row.collector == "bpf" {
         [churn(96, 0, Order::Sequential), churn(32, 100, Order::Scattered)]
     } else {
-        // Files of memory are read every 5 s: what the kernel itself needs for its page cache must not change by more than
-        // is allowed meanwhile.
+        // The file collector reads memory every 5 s, and the kernel's own memory for 96 MiB of page cache can change by more
+        // than the allowed difference in that time.
         [churn(48, 0, Order::Sequential), Work::Sleep]
     };
     start(&vm, layout(row)?, &[works, [Work::Hold(4), Work::Sleep]]).await?;
