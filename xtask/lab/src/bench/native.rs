@@ -9,34 +9,18 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{EXAMPLE, PODS, STEADY, split};
-use crate::{
-    central::Central,
-    cluster::agent_pod,
-    control::Work,
-    layout::Qos,
-    paths::Paths,
-    scenario::{self, Container, Pod},
-};
-
-const CONTAINERS: usize = 3;
+use super::{EXAMPLE, PODS, STEADY, served::Served, split};
+use crate::{paths::Paths, scenario};
 
 /// The agent as it ships, streaming to an aggregator that serves what it reports. `None`, with the reason printed,
 /// where this machine does not let a cgroup be made.
 pub async fn run(paths: &Paths) -> Result<Option<Value>> {
-    let mut central = Central::start(paths, "bench", "60s").await?;
-    let agent = agent_pod();
-    central.stand_in.apply(this_machine()?)?;
-    central.stand_in.apply(agent.object())?;
-    for number in 0..PODS {
-        central.stand_in.apply(pod(number).object())?;
-    }
-    central.start_aggregator().await?;
+    let served = Served::start(paths, "bench", this_machine()?).await?;
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     let (ca, token) = (dir.path().join("ca.crt"), dir.path().join("token"));
-    fs::write(&ca, central.stand_in.cluster_ca_pem()).context("cannot write the CA")?;
-    fs::write(&token, central.agent_token(&agent)?).context("cannot write the token")?;
-    let ingest = central.ingest.to_string();
+    fs::write(&ca, &served.ca).context("cannot write the CA")?;
+    fs::write(&token, &served.token).context("cannot write the token")?;
+    let ingest = served.central.ingest.to_string();
     let program = paths.program("waggle-agent");
     let mut command = Command::new(paths.program(EXAMPLE));
     command.args(["--rounds", "40", "--steady", STEADY, "--"]).arg(program).args([
@@ -48,7 +32,7 @@ pub async fn run(paths: &Paths) -> Result<Option<Value>> {
     command.args(["--metrics-bind", "127.0.0.1:0"]).stdin(Stdio::null()).kill_on_drop(true);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let bench = command.spawn().context("cannot start collector_bench")?.wait_with_output();
-    let (output, live) = tokio::join!(bench, live(&central));
+    let (output, live) = tokio::join!(bench, live(&served));
     let output = output.context("cannot wait for collector_bench")?;
     if !output.status.success() {
         println!("cannot be measured here: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -56,28 +40,15 @@ pub async fn run(paths: &Paths) -> Result<Option<Value>> {
     }
     live?;
     let report = split(&String::from_utf8_lossy(&output.stdout))?;
-    // It has just ended: the stream was live to the end if the values are of now.
-    let node = central.node_metrics().await?.context("the node is not served at the end")?;
-    let age = jiff::Timestamp::now().duration_since(node.timestamp).unsigned_abs();
-    anyhow::ensure!(
-        age < Duration::from_secs(4),
-        "the stream was not live to the end: the newest value is {age:?} old"
-    );
-    let served = central.pods().await?;
+    served.was_live(Duration::from_secs(4)).await?;
+    let whole = served.whole_pods().await?;
     if memory_was_read(&report) {
-        let whole = |pod: &&Value| {
-            let containers = pod["containers"].as_array();
-            containers.is_some_and(|all| {
-                all.len() == CONTAINERS && all.iter().all(|one| one["usage"]["cpu"] != "0")
-            })
-        };
-        let whole = served.iter().filter(whole).count();
         anyhow::ensure!(whole == PODS, "{whole} of {PODS} pods are served whole");
     } else {
-        // A container without a memory value is not measured: neither served nor streamed.
-        anyhow::ensure!(served.is_empty(), "{} pods are served without memory", served.len());
+        anyhow::ensure!(whole == 0, "{whole} pods are served without memory");
         println!(
-            "memory is on cgroup v1 here: 400 cgroups were read, and the stream had the node's totals only"
+            "memory is on cgroup v1 here: 400 cgroups were read, and of the stream there were the node's totals only, \
+             for a container without memory is not measured"
         );
     }
     Ok(Some(report))
@@ -102,22 +73,12 @@ fn this_machine() -> Result<Value> {
 }
 
 /// Waits until what the agent streams is served.
-async fn live(central: &Central) -> Result<()> {
+async fn live(served: &Served) -> Result<()> {
     let begun = Instant::now();
-    while central.node_metrics().await?.is_none() {
+    while served.central.node_metrics().await?.is_none() {
         // The rounds come first.
         anyhow::ensure!(begun.elapsed() < Duration::from_mins(1), "the agent's node is not served");
         sleep(Duration::from_millis(500)).await;
     }
     Ok(())
-}
-
-/// The object of the pod whose cgroups `collector_bench` makes under this number.
-fn pod(number: usize) -> Pod {
-    let containers = (0..CONTAINERS).map(|index| {
-        let id = format!("{:064x}", number * CONTAINERS + index);
-        Container { id, ..Container::new(&format!("c{index}"), Work::Sleep, None) }
-    });
-    let pod = Pod::new("bench", &format!("pod-{number}"), Qos::Burstable, containers.collect());
-    Pod { uid: format!("{number:08x}-1c2d-4e5f-8a9b-0c1d2e3f4a5b"), ..pod }
 }
