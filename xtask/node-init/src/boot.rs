@@ -1,13 +1,29 @@
 //! Brings the machine up: file systems, the network card's modules, the address, the controllers of the cgroup root.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{MountFlags, mount};
+use rustix::{
+    fs::{Advice, fadvise},
+    mount::{MountFlags, mount},
+};
+use waggle_node_init::{
+    control::{FILES_CONTENT, FILES_DISK},
+    work,
+};
 
 use crate::{CGROUP_ROOT, cgroups};
 
 const BUSYBOX: &str = "/bin/busybox";
+/// Of [`FILES_DISK`]. Folios of XFS grow up to this size.
+const READ_AHEAD: &str = "/sys/block/vda/queue/read_ahead_kb";
+const READ_AHEAD_KIB: &str = "4096";
+/// Where [`FILES_DISK`] is mounted.
+const FILES: &str = "/files";
 const SECURITYFS: &str = "/sys/kernel/security";
 
 /// Does all of it. An error is fatal: the kernel panics when pid 1 ends, and the host shows the console.
@@ -28,10 +44,7 @@ pub fn run() -> Result<()> {
         .with_context(|| format!("cannot mount cgroup2 on {CGROUP_ROOT}"))?;
     cgroups::give_controllers(CGROUP_ROOT.as_ref())?;
     fs::create_dir_all("/run/log").context("cannot make /run/log")?;
-    let order = fs::read_to_string("/modules/order").context("cannot read /modules/order")?;
-    for module in order.lines() {
-        load(module)?;
-    }
+    let order = load_all("/modules/order")?;
     ip(&["link", "set", "lo", "up"])?;
     if !order.is_empty() {
         ip(&["addr", "add", "10.0.2.15/24", "dev", "eth0"])?;
@@ -42,6 +55,30 @@ pub fn run() -> Result<()> {
         shell()?;
     }
     Ok(())
+}
+
+/// Mounts the disk with a file system and writes a file of that size there.
+pub fn mount_files(mib: u64) -> Result<()> {
+    if Path::new(FILES_CONTENT).exists() {
+        return Ok(());
+    }
+    load_all("/modules/file-system-order")?;
+    fs::create_dir_all(FILES).with_context(|| format!("cannot make {FILES}"))?;
+    mount(FILES_DISK, FILES, "xfs", MountFlags::empty(), None)
+        .with_context(|| format!("cannot mount {FILES_DISK} on {FILES}"))?;
+    fs::write(READ_AHEAD, READ_AHEAD_KIB).with_context(|| format!("cannot write {READ_AHEAD}"))?;
+    let cannot_write = || format!("cannot write {FILES_CONTENT}");
+    let mut file = File::create(FILES_CONTENT).with_context(cannot_write)?;
+    work::write_once(&mut file, mib << 20).with_context(cannot_write)?;
+    // Or its pages would stay charged to this process, and would be read from there.
+    fadvise(&file, 0, None, Advice::DontNeed).with_context(cannot_write)
+}
+
+/// Loads the modules that a list names, and returns the list.
+fn load_all(list: &str) -> Result<String> {
+    let order = fs::read_to_string(list).with_context(|| format!("cannot read {list}"))?;
+    order.lines().try_for_each(load)?;
+    Ok(order)
 }
 
 fn load(module: &str) -> Result<()> {

@@ -8,8 +8,12 @@ pub use crate::work::Order;
 /// The device of the control channel inside the virtual machine: the second serial port, or the only one of its kind.
 pub const DEVICE: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/dev/ttyS1" };
 
-/// The block device that the page cache is filled from.
+/// A block device without a file system.
 pub const DISK: &str = "/dev/nvme0n1";
+/// A block device with XFS, where the machine was booted with it.
+pub const FILES_DISK: &str = "/dev/vda";
+/// A file that [`Act::MountFiles`] makes.
+pub const FILES_CONTENT: &str = "/files/content";
 
 /// Host to node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,6 +72,11 @@ pub enum Act {
         name: String,
         /// The signal's number.
         signal: i32,
+    },
+    /// Mounts [`FILES_DISK`] and writes [`FILES_CONTENT`]. Done already is no error.
+    MountFiles {
+        /// Size of the file.
+        mib: u64,
     },
     /// Writes a text to an existing file.
     Write {
@@ -138,12 +147,12 @@ pub enum Work {
     Hold(u64),
     /// Fills the page cache with this many MiB, read once.
     Cache(u64),
-    /// Holds [`CHURN_HELD_MIB`] of anonymous memory, reads a part of the disk into the page cache and drops it again,
-    /// without end.
+    /// Holds [`CHURN_HELD_MIB`] of anonymous memory, reads a part of [`FILES_CONTENT`], or of [`DISK`] where nothing is
+    /// mounted, into the page cache and drops it again, without end.
     Churn {
         /// How much it reads, in MiB.
         mib: u64,
-        /// Where on the disk it begins, in MiB: processes that read the same part share its pages.
+        /// Where it begins, in MiB: processes that read the same part share its pages.
         from_mib: u64,
         /// In which order.
         order: Order,

@@ -20,7 +20,7 @@ use rustix::{
 use waggle_node_init::control::{Act, Answer, DEVICE, FromNode, Request};
 
 use crate::{
-    FIRSTS, cgroups,
+    FIRSTS, boot, cgroups,
     processes::{Processes, log_path},
     recorder::{self, Recorder},
 };
@@ -159,6 +159,10 @@ impl Node {
             }
             Act::Notify { name, signal } => {
                 self.processes.signal(&name, signal)?;
+                Answer::Done
+            }
+            Act::MountFiles { mib } => {
+                boot::mount_files(mib)?;
                 Answer::Done
             }
             Act::Write { path, text } => {

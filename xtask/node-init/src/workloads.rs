@@ -1,23 +1,21 @@
 //! The workloads: processes whose use of CPU and memory is known beforehand.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     hint::black_box,
     io::Write as _,
+    path::Path,
 };
 
 use anyhow::{Context, Result};
 use waggle_node_init::{
-    control::{CHURN_HELD_MIB, DISK, Work},
+    control::{CHURN_HELD_MIB, DISK, FILES_CONTENT, Work},
     work,
 };
 
 use crate::{FIRSTS, cgroups, recorder};
 
 const MIB: u64 = 1 << 20;
-/// Of [`DISK`].
-const READ_AHEAD: &str = "/sys/block/nvme0n1/queue/read_ahead_kb";
-const READ_AHEAD_KIB: &str = "4096";
 /// What a program has at least that was executed in its cgroup, as container runtimes do. This process only moved in: what it
 /// had before is charged elsewhere, and a cgroup that is charged nothing is taken for one that is not measured.
 const LEAST_BYTES: usize = 256 << 10;
@@ -51,11 +49,10 @@ pub fn run(name: &str, cgroup: &str, what: Work) -> Result<()> {
         Work::Churn { mib, from_mib, order } => {
             let held = work::hold(usize::try_from(CHURN_HELD_MIB * MIB)?);
             black_box(&held);
-            let disk = File::open(DISK).with_context(|| format!("cannot open {DISK}"))?;
-            // From 6.15 on block devices get large folios, up to the read-ahead size.
-            fs::write(READ_AHEAD, READ_AHEAD_KIB).with_context(|| format!("cannot write {READ_AHEAD}"))?;
-            work::churn(&disk, from_mib * MIB, mib * MIB, order)
-                .with_context(|| format!("cannot read {DISK}"))
+            let path = if Path::new(FILES_CONTENT).exists() { FILES_CONTENT } else { DISK };
+            let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+            work::churn(&file, from_mib * MIB, mib * MIB, order)
+                .with_context(|| format!("cannot read {path}"))
         }
         Work::Sleep => work::sleep(),
     }

@@ -58,8 +58,15 @@ const NODE_MODULES: [(&str, &str); 6] = [
     ("drivers/firmware", "qemu_fw_cfg"),
 ];
 
-/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, `<line>/node-modules` of one line, and
-/// `<line>/modules`. These list modules in the order of loading and are written last.
+/// Modules of the machines' second disk and its file system, which has large folios since 5.18, in the order in which they
+/// are loaded. Some kernels have all but the last built in.
+const FILE_SYSTEM_MODULES: [(&str, &str); 4] =
+    [("drivers/block", "virtio_blk"), ("crypto", "crc32c_generic"), ("lib", "libcrc32c"), ("fs/xfs", "xfs")];
+/// Lists [`FILE_SYSTEM_MODULES`]. It is written when everything else is there.
+const LAST_FILE: &str = "file-system-modules";
+
+/// Where the kernels are: `<line>/vmlinuz`, `<line>/<module>.ko`, and the lists `<line>/modules`, `<line>/node-modules` of
+/// one line, `<line>/file-system-modules`, each in the order of loading.
 pub fn dir() -> Result<PathBuf> {
     Ok(cache::dir()?.join("kernels"))
 }
@@ -67,9 +74,9 @@ pub fn dir() -> Result<PathBuf> {
 /// Unpacks the kernels of an architecture that are not there yet.
 pub fn ensure(root: &Path, architecture: Architecture) -> Result<()> {
     let dir = dir()?;
-    let missing = ROWS.iter().filter(|row| {
-        row.architecture == architecture && !dir.join(row.line).join(last_file(row.line)).exists()
-    });
+    let missing = ROWS
+        .iter()
+        .filter(|row| row.architecture == architecture && !dir.join(row.line).join(LAST_FILE).exists());
     let mut opened: Option<(&[&str], Apt)> = None;
     for row in missing {
         let apt = match opened.take() {
@@ -80,11 +87,6 @@ pub fn ensure(root: &Path, architecture: Architecture) -> Result<()> {
         opened = Some((row.suites, apt));
     }
     Ok(())
-}
-
-/// The file that is written when everything else is there.
-fn last_file(line: &str) -> &'static str {
-    if line == NODE_LINE { "node-modules" } else { "modules" }
 }
 
 fn unpack(root: &Path, apt: &Apt, row: &Row, into: &Path) -> Result<()> {
@@ -144,12 +146,24 @@ fn take(root: &Path, row: &Row, package: &str, unpacked: &Path, into: &Path) -> 
             writeln!(node_order, "{module}")?;
         }
     }
+    let mut file_system_order = String::new();
+    for (folder, module) in FILE_SYSTEM_MODULES {
+        if module_into(root, &modules.join(folder), module, into)? {
+            writeln!(file_system_order, "{module}")?;
+        }
+    }
+    if !file_system_order.ends_with("xfs\n") {
+        bail!("{package} has no module xfs");
+    }
     fs::remove_dir_all(unpacked).with_context(|| format!("cannot empty {}", unpacked.display()))?;
     let write = |name: &str, text: &str| {
         fs::write(into.join(name), text).context("cannot write the kernel's list of modules")
     };
     write("modules", &order)?;
-    if line == NODE_LINE { write(last_file(line), &format!("{node_order}{order}")) } else { Ok(()) }
+    if line == NODE_LINE {
+        write("node-modules", &format!("{node_order}{order}"))?;
+    }
+    write(LAST_FILE, &file_system_order)
 }
 
 /// Copies a module, decompressed where it is compressed; whether the kernel has it as a module.

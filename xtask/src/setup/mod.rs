@@ -56,6 +56,11 @@ const PACKAGES: &[Package] = &[
         evidence: Evidence::File(&["/bin/busybox"]),
         why: "tools inside the virtual machines",
     },
+    Package {
+        name: "xfsprogs",
+        evidence: Evidence::Program("mkfs.xfs"),
+        why: "the virtual machines' file systems",
+    },
     Package { name: "xz-utils", evidence: Evidence::Program("xz"), why: "kernel modules are compressed" },
 ];
 

@@ -134,7 +134,7 @@ pub fn stumbled(name: &str, console: &Path) -> Result<()> {
 }
 
 fn flags(number: u8, acceleration: &str, root: &Root, [kernel, files, console]: &[&Path; 3]) -> Vec<String> {
-    let processor = if acceleration == "kvm" { "host" } else { "max" };
+    let processor = if acceleration == "kvm" { "host" } else { vm::EMULATED };
     let pairs = [
         ("-accel", acceleration.to_owned()),
         ("-cpu", processor.to_owned()),
@@ -148,8 +148,9 @@ fn flags(number: u8, acceleration: &str, root: &Root, [kernel, files, console]: 
             "-append",
             format!(
                 "console=ttyS0 root=/dev/nvme0n1 rw init={} quiet mitigations=off oops=panic panic=-1 psi=1 \
-                 systemd.show_status=error",
-                root.first_program()
+                 systemd.show_status=error {}",
+                root.first_program(),
+                vm::NO_CLEARING
             ),
         ),
         // One disk only: two are found in any order, and the kernel takes the first for its root.

@@ -145,6 +145,7 @@ async fn boot(kind: Kind) -> Result<Vm> {
         processors: kind.row.processors,
         options: kind.options,
         no_modules: lockdown,
+        file_system: kind.row.collector == "bpf" && !lockdown,
         files: files.into_iter().collect::<Result<_>>()?,
         ..Boot::default()
     };

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use waggle_lab::{
@@ -29,8 +29,17 @@ const WALKS_WHOLE: &str = "100000";
 const BY_FILES: &str = "1500";
 /// The kernels that each CI run has all tests on.
 const THOROUGH: [&str; 1] = ["7"];
-/// Minimum read rate of `page_cache`, in MiB/s. Emulated machines reach 150 to 430 (docs/testing.md).
-const LEAST_CHURN: f64 = 50.0;
+/// Minimum read rate of `page_cache` and `loaded`, in MiB/s.
+const LEAST_CHURN: f64 = 1024.0;
+/// The same by files, without large folios.
+const LEAST_CHURN_BY_FILES: f64 = 50.0;
+/// Attempts to reach it: a host that is busy with something else emulates more slowly.
+const ATTEMPTS: u32 = 3;
+/// Containers of `loaded` with page cache that comes and goes. Their weight is above that of the others, which would leave
+/// them a fifth of the machine.
+const CHURNING: usize = 4;
+/// Size of the file that pages are read from.
+const FILES_MIB: u64 = 384;
 /// What the kernel lets a reader of `memory.stat` miss, per processor (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
 const PAGES_PER_PROCESSOR: u64 = 64;
 
@@ -172,29 +181,60 @@ async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
         // than the allowed difference in that time.
         [churn(48, 0, Order::Sequential), Work::Sleep]
     };
+    mount_files(&vm, row).await?;
     start(&vm, layout(row)?, &[works, [Work::Hold(4), Work::Sleep]]).await?;
-    let sums = follow(&vm, row, "20", 5).await?;
+    let sums = follow_churn(&vm, row, "20", 5).await?;
     let moved = number(&sums, "moved_bytes")?;
     ensure!(moved >= 32 * MIB, "page cache moved by {moved} bytes only: {sums}");
-    let rate = sums["read_mib_per_second"].as_f64().context("no read_mib_per_second")?;
-    println!("{rate:.0} MiB/s came into the page cache, and were dropped again");
-    ensure!(rate >= LEAST_CHURN, "page cache moved by {rate} MiB/s only: {sums}");
     Ok(())
 }
 
 /// 20 busy containers, 4 of them with page cache that comes and goes.
 async fn loaded(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
+    let churn = |number| Work::Churn { mib: 24, from_mib: 90 * number, order: Order::Sequential };
     let works: Vec<[Work; 2]> = (0..10)
         .map(|number| match number {
-            0..4 => [Work::Burn, Work::Churn { mib: 24, from_mib: 100 * number, order: Order::Sequential }],
+            0..CHURNING => [Work::Burn, churn(number as u64)],
             _ => [Work::Burn, Work::Burn],
         })
         .collect();
-    start(&vm, layout(row)?, &works).await?;
-    let sums = follow(&vm, row, "11", 20).await?;
+    mount_files(&vm, row).await?;
+    let layout = layout(row)?;
+    for pod in start(&vm, layout, &works).await?.iter().take(CHURNING) {
+        let churning = pod.containers.get(1).context("no second container")?;
+        for cgroup in [pod.cgroup(layout), pod.container_cgroup(layout, &churning.id)] {
+            let (path, text) = (format!("/sys/fs/cgroup/{cgroup}/cpu.weight"), "1000".to_owned());
+            vm.node.act(Act::Write { path, text }).await?;
+        }
+    }
+    let sums = follow_churn(&vm, row, "11", 20).await?;
     ensure!(number(&sums, "busy")? >= 20, "fewer than 20 cgroups used CPU: {sums}");
     ensure!(number(&sums, "moved_bytes")? >= 8 * MIB, "no page cache moved: {sums}");
     Ok(())
+}
+
+/// A file with large folios for [`Work::Churn`], which makes no difference to the files' reader.
+async fn mount_files(vm: &Vm, row: &Row) -> Result<()> {
+    if row.collector == "bpf" {
+        vm.node.act(Act::MountFiles { mib: FILES_MIB }).await?;
+    }
+    Ok(())
+}
+
+/// Follows the pods, and again where the page cache moved too slowly.
+async fn follow_churn(vm: &Vm, row: &Row, samples: &str, cgroups: u64) -> Result<Value> {
+    let least = if row.collector == "bpf" { LEAST_CHURN } else { LEAST_CHURN_BY_FILES };
+    let mut rates = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let sums = follow(vm, row, samples, cgroups).await?;
+        let rate = sums["read_mib_per_second"].as_f64().context("no read_mib_per_second")?;
+        println!("{rate:.0} MiB/s came into the page cache, and were dropped again");
+        if rate >= least {
+            return Ok(sums);
+        }
+        rates.push(rate);
+    }
+    bail!("page cache moved too slowly, {least} MiB/s are wanted: {rates:?}")
 }
 
 /// Follows the pods and judges what must hold in any case.
