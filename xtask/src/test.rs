@@ -39,10 +39,21 @@ pub fn run(root: &Path, quick: bool) -> Result<ExitCode> {
     steps.run("cargo-deny bans licenses sources", Count::One, deny(root, &check));
     advisories(root, &mut steps);
 
-    let mut outputs = vec![
-        steps.run("tests", Count::Tests, quick_tests(root)),
-        steps.run("tests in documentation", Count::Tests, cargo(root, &["test", "--workspace", "--doc"])),
-    ];
+    // Built first: two cargos wait for each other.
+    let build = quick_tests(root, |_| true).map(|mut command| {
+        command.arg("--no-run");
+        command
+    });
+    steps.run("build of the tests", Count::One, build);
+    let mut outputs = Vec::from(steps.run_together([
+        ("tests", quick_tests(root, |program| !WAITING.contains(&program))),
+        ("tests that mostly wait", waiting_tests(root)),
+    ]));
+    outputs.push(steps.run(
+        "tests in documentation",
+        Count::Tests,
+        cargo(root, &["test", "--workspace", "--doc"]),
+    ));
     outputs.extend(slow(root, &mut steps, quick));
     if !quick {
         fuzz::steps(root, &mut steps);
@@ -100,13 +111,24 @@ fn without(names: impl IntoIterator<Item = String>) -> Vec<String> {
 /// The crates with test programs that need nothing special. Those of the lab are run by [`slow`].
 const QUICK: [&str; 4] = ["agent", "aggregator", "aggregator/fuzz", "aggregator/stand-in"];
 
-/// All unit tests, and the test programs of [`QUICK`]. Every step selects the whole workspace and filters by target: a
+/// Test programs of [`QUICK`] that mostly wait, together for as long as all others.
+const WAITING: [&str; 3] = ["authentication", "authentication_faults", "rotation"];
+
+fn waiting_tests(root: &Path) -> Result<Command> {
+    let mut command = cargo(root, &["test", "--workspace", "--no-fail-fast"])?;
+    command.args(WAITING.iter().flat_map(|program| ["--test", program]));
+    command.env("RUST_TEST_THREADS", AT_ONCE);
+    Ok(command)
+}
+
+/// All unit tests, and those of the test programs of [`QUICK`] that are chosen. Every step selects the whole workspace and filters by target: a
 /// different package selection changes cargo's feature unification and recompiles shared dependencies.
-fn quick_tests(root: &Path) -> Result<Command> {
+fn quick_tests(root: &Path, chosen: impl Fn(&str) -> bool) -> Result<Command> {
     let mut command = cargo(root, &["test", "--workspace", "--no-fail-fast", "--lib", "--bins"])?;
     for package in QUICK {
         let programs = test_programs(&root.join(package).join("tests"))?;
-        command.args(programs.iter().flat_map(|program| ["--test", program]));
+        let programs = programs.iter().filter(|program| chosen(program));
+        command.args(programs.flat_map(|program| ["--test", program]));
     }
     command.env("RUST_TEST_THREADS", AT_ONCE);
     Ok(command)

@@ -35,8 +35,7 @@ const LEAST_CHURN: f64 = 1024.0;
 const LEAST_CHURN_BY_FILES: f64 = 50.0;
 /// Attempts to reach it: a host that is busy with something else emulates more slowly.
 const ATTEMPTS: u32 = 3;
-/// Containers of `loaded` with page cache that comes and goes. Their weight is above that of the others, which would leave
-/// them a fifth of the machine.
+/// Containers of `loaded` with page cache that comes and goes.
 const CHURNING: usize = 4;
 /// Size of the file that pages are read from.
 const FILES_MIB: u64 = 384;
@@ -175,14 +174,18 @@ async fn swap(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
 async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let churn = |mib, from_mib, order| Work::Churn { mib, from_mib, order };
     let works = if row.collector == "bpf" {
-        [churn(96, 0, Order::Sequential), churn(32, 100, Order::Scattered)]
+        [churn(192, 0, Order::Sequential), churn(32, 200, Order::Scattered)]
     } else {
         // The file collector reads memory every 5 s, and the kernel's own memory for 96 MiB of page cache can change by more
         // than the allowed difference in that time.
         [churn(48, 0, Order::Sequential), Work::Sleep]
     };
     mount_files(&vm, row).await?;
-    start(&vm, layout(row)?, &[works, [Work::Hold(4), Work::Sleep]]).await?;
+    let layout = layout(row)?;
+    let pods = start(&vm, layout, &[works, [Work::Hold(4), Work::Sleep]]).await?;
+    let [pod, ..] = pods.as_slice() else { bail!("no pod") };
+    let [sequential, ..] = pod.containers.as_slice() else { bail!("no container") };
+    outweigh(&vm, &pod.container_cgroup(layout, &sequential.id)).await?;
     let sums = follow_churn(&vm, row, "20", 5).await?;
     let moved = number(&sums, "moved_bytes")?;
     ensure!(moved >= 32 * MIB, "page cache moved by {moved} bytes only: {sums}");
@@ -191,7 +194,9 @@ async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
 
 /// 20 busy containers, 4 of them with page cache that comes and goes.
 async fn loaded(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
-    let churn = |number| Work::Churn { mib: 24, from_mib: 90 * number, order: Order::Sequential };
+    // By files for the same reason as above.
+    let mib = if row.collector == "bpf" { 72 } else { 24 };
+    let churn = |number| Work::Churn { mib, from_mib: 90 * number, order: Order::Sequential };
     let works: Vec<[Work; 2]> = (0..10)
         .map(|number| match number {
             0..CHURNING => [Work::Burn, churn(number as u64)],
@@ -203,14 +208,19 @@ async fn loaded(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     for pod in start(&vm, layout, &works).await?.iter().take(CHURNING) {
         let churning = pod.containers.get(1).context("no second container")?;
         for cgroup in [pod.cgroup(layout), pod.container_cgroup(layout, &churning.id)] {
-            let (path, text) = (format!("/sys/fs/cgroup/{cgroup}/cpu.weight"), "1000".to_owned());
-            vm.node.act(Act::Write { path, text }).await?;
+            outweigh(&vm, &cgroup).await?;
         }
     }
     let sums = follow_churn(&vm, row, "11", 20).await?;
     ensure!(number(&sums, "busy")? >= 20, "fewer than 20 cgroups used CPU: {sums}");
     ensure!(number(&sums, "moved_bytes")? >= 8 * MIB, "no page cache moved: {sums}");
     Ok(())
+}
+
+/// Gives a cgroup ten times the processor time of its neighbours.
+async fn outweigh(vm: &Vm, cgroup: &str) -> Result<()> {
+    let (path, text) = (format!("/sys/fs/cgroup/{cgroup}/cpu.weight"), "1000".to_owned());
+    vm.node.act(Act::Write { path, text }).await.map(drop)
 }
 
 /// A file with large folios for [`Work::Churn`], which makes no difference to the files' reader.
