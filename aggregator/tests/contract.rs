@@ -24,6 +24,8 @@ mod negotiation;
 mod objects;
 #[path = "contract/protobuf.rs"]
 mod protobuf;
+#[path = "contract/recorded.rs"]
+mod recorded;
 #[path = "contract/requests.rs"]
 mod requests;
 #[path = "contract/situations.rs"]

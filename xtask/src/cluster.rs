@@ -44,6 +44,14 @@ pub fn beside_metrics_server(root: &Path, args: &[&str]) -> Result<ExitCode> {
     on_nodes(root, args)
 }
 
+/// metrics-server's answers, into the tests of the aggregator.
+pub fn record(root: &Path) -> Result<ExitCode> {
+    setup::metrics_server::ensure(root)?;
+    setup::control_plane::ensure(root)?;
+    let into = root.join("aggregator/tests/contract/metrics-server.jsonl");
+    lab::run(root, &["record", &into.display().to_string()])
+}
+
 /// Waggle's life on this many nodes, which helm and metrics-server are part of.
 pub fn e2e(root: &Path, nodes: u8) -> Result<ExitCode> {
     setup::helm::ensure(root)?;

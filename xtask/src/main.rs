@@ -103,6 +103,8 @@ enum Command {
         #[arg(long, default_value = DRIVERS[0], value_parser = DRIVERS)]
         driver: String,
     },
+    /// Record what metrics-server answers, for the tests that compare Waggle's answers with it.
+    Record,
     /// Boot a node in a virtual machine and open a shell on it.
     Vm {
         /// The kernel's release line.
@@ -145,6 +147,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup => setup::all(&root).map(|()| ExitCode::SUCCESS),
         Command::Test { kernels: true, .. } => test::kernels(&root),
         Command::Test { quick, .. } => test::run(&root, quick),
+        Command::Record => cluster::record(&root),
         Command::Demo { cluster: true, .. } => cluster::on_nodes(&root, &["demo", "--cluster"]),
         Command::Demo { keep, .. } => lab::run(&root, if keep { &["demo", "--keep"] } else { &["demo"] }),
         Command::Fuzz { target, seconds, input } => {

@@ -96,7 +96,7 @@ impl<G: Gate> Api<G> {
         };
         let _counted = InFlight::new(&self.metrics.in_flight);
         self.authorize(&user, request).await?;
-        if request.method != Method::GET {
+        if !request.route.takes(request.method) {
             return Err(Failure::method().into());
         }
         let accept = Accept::new(headers, request.query);

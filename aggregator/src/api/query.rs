@@ -74,8 +74,9 @@ impl Query {
 
     /// What is selected, by a list or a watch.
     pub fn selectors(&self) -> Result<ListOptions, Failure> {
-        if let Some(limit) = self.get("limit") {
-            integer(limit)?;
+        // In the order of the fields of ListOptions.
+        for number in ["timeoutSeconds", "limit"] {
+            self.get(number).map(integer).transpose()?;
         }
         let refuse = |error: SelectorError| Failure::bad_request(error.0);
         let labels = LabelSelector::parse(self.get("labelSelector").unwrap_or_default()).map_err(refuse)?;
@@ -194,6 +195,11 @@ mod tests {
                         provided";
         let events = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
         for (text, code, message) in [
+            (
+                "limit=x&timeoutSeconds=y",
+                400,
+                "strconv.ParseInt: parsing \"y\": invalid syntax".to_owned(),
+            ),
             ("limit=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()),
             (
                 "limit=99999999999999999999",

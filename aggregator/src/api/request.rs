@@ -44,6 +44,22 @@ pub enum Route {
     NoPath,
 }
 
+impl Route {
+    /// Whether it answers this method. What is not there is not found by any.
+    pub fn takes(&self, method: &Method) -> bool {
+        match self {
+            Self::NoResource | Self::NoPath => true,
+            Self::Health(_)
+            | Self::Metrics
+            | Self::OpenApiV2
+            | Self::OpenApiV3
+            | Self::OpenApiGroup(_)
+            | Self::Root => matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS),
+            _ => method == Method::GET,
+        }
+    }
+}
+
 /// A path that is neither routed nor authorised: with empty or dot segments, an escaped slash, or a broken escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the path is not canonical")]

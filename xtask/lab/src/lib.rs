@@ -23,6 +23,7 @@ pub mod node;
 pub mod nodes;
 pub mod paths;
 mod port;
+pub mod recorded;
 pub mod relay;
 pub mod scenario;
 pub mod shell;

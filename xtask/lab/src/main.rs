@@ -17,7 +17,7 @@ use waggle_lab::{
     layout::Layout,
     life_cycle, nodes,
     paths::Paths,
-    relay, shell,
+    recorded, relay, shell,
 };
 
 /// Waggle's lab. Run it by `cargo xtask`.
@@ -103,6 +103,11 @@ enum Command {
         #[arg(long, default_value_t = nodes::DRIVER)]
         driver: Layout,
     },
+    /// Record what metrics-server answers.
+    Record {
+        /// The file.
+        into: PathBuf,
+    },
     /// Boot a machine and open a shell.
     Vm {
         /// The kernel's release line.
@@ -154,6 +159,9 @@ fn run(command: Command) -> Result<ExitCode> {
         return Ok(if accuracy::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Command::Record { into } = &command {
+        return runtime.block_on(recorded::record(into)).map(|()| ExitCode::SUCCESS);
+    }
     if let Command::Cluster { what, .. } = &command {
         return runtime.block_on(cluster(what));
     }
@@ -165,6 +173,7 @@ fn run(command: Command) -> Result<ExitCode> {
             | Command::Soak { .. }
             | Command::E2e { .. }
             | Command::Cluster { .. }
+            | Command::Record { .. }
             | Command::Image { .. } => Ok(ExitCode::SUCCESS),
             Command::Demo { keep, .. } => {
                 let holds = demo::run(&paths, keep).await?;

@@ -4,6 +4,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -37,12 +38,16 @@ pub fn program() -> Result<PathBuf> {
 }
 
 impl MetricsServer {
-    /// Starts it. It serves once it has asked the kubelets twice.
+    /// Starts it in the network of the nodes. It serves once it has asked the kubelets twice.
     pub async fn start(program: &Path, plane: &ControlPlane) -> Result<Self> {
-        let address = SocketAddr::new(addresses::CONTROL_PLANE.into(), PORT);
+        Self::start_at(program, plane, SocketAddr::new(addresses::CONTROL_PLANE.into(), PORT)).await
+    }
+
+    /// Starts it at an address.
+    pub async fn start_at(program: &Path, plane: &ControlPlane, address: SocketAddr) -> Result<Self> {
         let pki = plane.pki();
         let name = format!("{NAME}.{NAMESPACE}.svc");
-        let serving = pki.serving(&[&name, &addresses::CONTROL_PLANE.to_string()])?;
+        let serving = pki.serving(&[&name, &address.ip().to_string()])?;
         let certificate = pki.write("metrics-server.crt", &serving.certificate_pem)?;
         let key = pki.write("metrics-server.key", &serving.key_pem)?;
         let kubeconfig = plane.kubeconfig().display().to_string();
@@ -50,8 +55,8 @@ impl MetricsServer {
             format!("--kubeconfig={kubeconfig}"),
             format!("--authentication-kubeconfig={kubeconfig}"),
             format!("--authorization-kubeconfig={kubeconfig}"),
-            format!("--bind-address={}", addresses::CONTROL_PLANE),
-            format!("--secure-port={PORT}"),
+            format!("--bind-address={}", address.ip()),
+            format!("--secure-port={}", address.port()),
             format!("--tls-cert-file={}", certificate.display()),
             format!("--tls-private-key-file={}", key.display()),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
@@ -69,6 +74,11 @@ impl MetricsServer {
     /// An error with its last words, if it has ended.
     pub fn check(&mut self) -> Result<()> {
         self.process.check()
+    }
+
+    /// Waits until it listens.
+    pub async fn listens(&mut self, address: SocketAddr, limit: Duration) -> Result<()> {
+        self.process.listens(address, limit).await
     }
 
     /// Whether it serves this many nodes yet.

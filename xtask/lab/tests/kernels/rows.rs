@@ -173,12 +173,14 @@ async fn swap(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
 /// and is never 0.
 async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     let churn = |mib, from_mib, order| Work::Churn { mib, from_mib, order };
-    let works = if row.collector == "bpf" {
-        [churn(192, 0, Order::Sequential), churn(32, 200, Order::Scattered)]
+    // A third of what the sequential reader reads: two samples can find it at any two places.
+    let (works, least) = if row.collector == "bpf" {
+        let works = [churn(192, 0, Order::Sequential), churn(32, 200, Order::Scattered)];
+        (works, 64 * MIB)
     } else {
         // The file collector reads memory every 5 s, and the kernel's own memory for 96 MiB of page cache can change by more
         // than the allowed difference in that time.
-        [churn(48, 0, Order::Sequential), Work::Sleep]
+        ([churn(48, 0, Order::Sequential), Work::Sleep], 16 * MIB)
     };
     mount_files(&vm, row).await?;
     let layout = layout(row)?;
@@ -188,7 +190,7 @@ async fn page_cache(vm: Arc<Vm>, row: &'static Row) -> Result<()> {
     outweigh(&vm, &pod.container_cgroup(layout, &sequential.id)).await?;
     let sums = follow_churn(&vm, row, "20", 5).await?;
     let moved = number(&sums, "moved_bytes")?;
-    ensure!(moved >= 32 * MIB, "page cache moved by {moved} bytes only: {sums}");
+    ensure!(moved >= least, "page cache moved by {moved} bytes only: {sums}");
     Ok(())
 }
 
