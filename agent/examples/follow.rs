@@ -5,11 +5,13 @@
 //! `memory.stat` miss, 64 pages per processor. The snapshot comes first, because reading the files flushes the counters.
 //! Then, with everything running, a snapshot is taken between two readings of `cpu.stat`, which must enclose it.
 //!
+//! Without the walk, memory is read every 5 s only: then a value must be what the files said at one of the samples since.
+//!
 //! Prints one JSON line per sample and one with the sums. The caller judges them.
 //!
 //! `follow --kubepods DIR [--cgroup-root DIR] [--samples N] [--every-ms N]`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
@@ -68,12 +70,36 @@ struct Sums {
     ran: Duration,
 }
 
+/// Working sets by the files at the last samples.
+#[derive(Default)]
+struct History(VecDeque<BTreeMap<u64, u64>>);
+
+impl History {
+    /// Samples in the 5 s between two readings of memory.
+    const SAMPLES: usize = 6;
+
+    fn add(&mut self, files: &BTreeMap<u64, (PathBuf, Values)>) {
+        self.0.truncate(Self::SAMPLES - 1);
+        self.0.push_front(files.iter().map(|(id, (_, file))| (*id, file.working_set())).collect());
+    }
+
+    /// The one that is nearest.
+    fn nearest(&self, id: u64, working_set: u64) -> Option<u64> {
+        let known = self.0.iter().filter_map(|sample| sample.get(&id).copied());
+        known.min_by_key(|known| known.abs_diff(working_set))
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let options = Options { cgroup_root: args.cgroup_root.clone(), preference: Preference::Auto };
     let mut collector = choose(&options)?;
+    let by_walk = collector.name() == "bpf";
+    // Its memory shall be read at samples, so that what runs is enclosed by another one.
+    let mut other = if by_walk { None } else { Some(choose(&options)?) };
     let mut snapshot = Snapshot::default();
     let mut sums = Sums::default();
+    let mut history = History::default();
     let (mut first, mut last, mut before) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::<u64, u64>::new());
     let begun = Instant::now();
     let mut running = (begun, read_from_disk()?);
@@ -89,7 +115,8 @@ fn main() -> anyhow::Result<()> {
         running = (Instant::now(), read_from_disk()?);
         taken.with_context(|| format!("snapshot {number} failed"))?;
         let walked = walked(&snapshot);
-        compare(&walked, &files, collector.name() == "bpf", &mut sums);
+        history.add(&files);
+        compare(&walked, &files, (!by_walk).then_some(&history), &mut sums);
         for (id, (_, file)) in &files {
             if let Some(earlier) = before.insert(*id, file.inactive_file_bytes) {
                 sums.moved_bytes = sums.moved_bytes.max(earlier.abs_diff(file.inactive_file_bytes));
@@ -99,7 +126,7 @@ fn main() -> anyhow::Result<()> {
             first = pairs(&walked, &files);
         }
         last = pairs(&walked, &files);
-        enclose(collector.as_mut(), &mut snapshot, &files, &mut sums)?;
+        enclose(other.as_mut().unwrap_or(&mut collector).as_mut(), &mut snapshot, &files, &mut sums)?;
     }
     // Per cgroup that used at least 50 ms: the difference between the two ways, in percent of what the files say.
     let mut used = 0u64;
@@ -221,7 +248,7 @@ fn walked(snapshot: &Snapshot) -> BTreeMap<u64, Values> {
 fn compare(
     walked: &BTreeMap<u64, Values>,
     files: &BTreeMap<u64, (PathBuf, Values)>,
-    by_walk: bool,
+    history: Option<&History>,
     sums: &mut Sums,
 ) {
     let mut worst: Option<(u64, &Path, Values, Values)> = None;
@@ -240,8 +267,11 @@ fn compare(
             );
         }
         sums.zero_working_sets += u64::from(walk.working_set() == 0 && file.working_set() > 0);
-        let by_containers = if by_walk { by_containers(path, file, files) } else { None };
-        let expected = by_containers.as_ref().unwrap_or(file).working_set();
+        let expected = match history {
+            Some(history) => history.nearest(*id, walk.working_set()),
+            None => by_containers(path, file, files).map(Values::working_set),
+        };
+        let expected = expected.unwrap_or_else(|| file.working_set());
         let pages = walk.working_set().abs_diff(expected) / page_size();
         if worst.is_none_or(|(least, ..)| pages > least) {
             worst = Some((pages, path, *walk, *file));
