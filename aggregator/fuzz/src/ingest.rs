@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes as Octets;
 use prost::Message as _;
 use waggle_aggregator::{
-    ingest::{Capacity, Decoded, Decoder, Standing},
+    ingest::{Capacity, Decoded, Decoder, Ownership},
     ring::{Moment, Shard},
     units::{BootId, BootTime, Bytes, NanoCores},
 };
@@ -88,7 +88,7 @@ fn take(
         return None;
     };
     for live in decoder.live() {
-        live.standing = Standing::Accepted;
+        live.ownership = Ownership::Accepted;
     }
     let moment = Moment { boot: taken.boot, real: taken.real, seen: Instant::now() };
     let applied = shard.apply(moment, taken.node, decoder.readings(taken));

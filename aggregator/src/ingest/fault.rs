@@ -110,7 +110,7 @@ pub enum Refusal {
     /// The review could not be made.
     ReviewUnavailable,
     /// Too many reviews wait already.
-    GateFull,
+    QueueFull,
 }
 
 impl Refusal {
@@ -127,7 +127,7 @@ impl Refusal {
             Self::NodeMismatch => "node-mismatch",
             Self::NotListed => "not-listed",
             Self::ReviewUnavailable => "review-unavailable",
-            Self::GateFull => "gate-full",
+            Self::QueueFull => "queue-full",
         }
     }
 
@@ -137,7 +137,7 @@ impl Refusal {
             Self::PodMismatch | Self::NodeMismatch => {
                 Status::permission_denied("this credential may not report for a node")
             }
-            Self::NotListed | Self::ReviewUnavailable | Self::GateFull => {
+            Self::NotListed | Self::ReviewUnavailable | Self::QueueFull => {
                 let mut hint = MetadataMap::new();
                 hint.insert("grpc-retry-pushback-ms", MetadataValue::from_static("1000"));
                 let text = "the credential cannot be reviewed now, try again later";

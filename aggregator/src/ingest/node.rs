@@ -6,9 +6,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    admit::Admitted,
-    decode::{Capacity, Decoded, Decoder, Standing, UnmeasuredPod},
+    admission::Admitted,
     fault::{Closed, Fault},
+    limits::Capacity,
+    protocol::{Decoded, Decoder, Ownership, UnmeasuredPod},
 };
 use crate::{
     inventory::{Inventory, Node, Pod},
@@ -25,7 +26,7 @@ pub(super) struct NodeState {
     page_size: u64,
     node: Option<Arc<Node>>,
     pods: Vec<Arc<Pod>>,
-    /// Grows with every look at the inventory: standings judged before are judged again.
+    /// Grows with every look at the inventory: ownerships judged before are judged again.
     epoch: u64,
     join: Join,
     /// What the join was made for.
@@ -173,28 +174,28 @@ impl NodeState {
         let mut uids: Option<HashSet<&str>> = None;
         let mut dropped = Dropped::default();
         for live in decoder.live() {
-            let since = match live.standing {
-                Standing::Accepted | Standing::Foreign | Standing::Unknown if !anew => {
-                    dropped.add(live.standing);
+            let since = match live.ownership {
+                Ownership::Accepted | Ownership::Foreign | Ownership::Unknown if !anew => {
+                    dropped.add(live.ownership);
                     continue;
                 }
-                Standing::Held(since) => Some(since),
+                Ownership::Held(since) => Some(since),
                 _ => None,
             };
             let uids = uids.get_or_insert_with(|| self.uids());
-            live.standing = if uids.contains(&*live.key.pod) {
-                Standing::Accepted
+            live.ownership = if uids.contains(&*live.key.pod) {
+                Ownership::Accepted
             } else if inventory.pod_with_uid(&live.key.pod).is_some() {
-                Standing::Foreign
+                Ownership::Foreign
             } else {
-                match (live.standing, since) {
-                    (Standing::Unknown, _) => Standing::Unknown,
-                    (_, Some(since)) if boot.since(since) >= hold => Standing::Unknown,
-                    (_, Some(since)) => Standing::Held(since),
-                    (_, None) => Standing::Held(boot),
+                match (live.ownership, since) {
+                    (Ownership::Unknown, _) => Ownership::Unknown,
+                    (_, Some(since)) if boot.since(since) >= hold => Ownership::Unknown,
+                    (_, Some(since)) => Ownership::Held(since),
+                    (_, None) => Ownership::Held(boot),
                 }
             };
-            dropped.add(live.standing);
+            dropped.add(live.ownership);
         }
         dropped
     }
@@ -244,11 +245,11 @@ impl NodeState {
 }
 
 impl Dropped {
-    fn add(&mut self, standing: Standing) {
-        match standing {
-            Standing::Foreign => self.foreign += 1,
-            Standing::Unknown => self.unknown += 1,
-            Standing::New | Standing::Accepted | Standing::Held(_) => {}
+    fn add(&mut self, ownership: Ownership) {
+        match ownership {
+            Ownership::Foreign => self.foreign += 1,
+            Ownership::Unknown => self.unknown += 1,
+            Ownership::New | Ownership::Accepted | Ownership::Held(_) => {}
         }
     }
 }

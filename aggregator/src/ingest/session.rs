@@ -19,10 +19,10 @@ use waggle_proto::{
 
 use super::{
     IngestState, Metrics,
-    admit::Admitted,
+    admission::Admitted,
     fault::{Closed, Fault},
-    feed::{Feed, Now, Refused},
     spread,
+    stream::{NodeStream, Now, Refused},
 };
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl ingest_server::Ingest for Service {
         // Before admission, which may take long: the agent's `Hello` was made before it opened the stream.
         let opened = now();
         let shared = &self.state.shared;
-        let admitted = match shared.gate.admit(request.metadata(), &shared.inventory).await {
+        let admitted = match shared.admission.admit(request.metadata(), &shared.inventory).await {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 Metrics::count(&shared.metrics.refused, refusal.reason());
@@ -153,7 +153,8 @@ impl Session {
         let hello = self.hello().await?;
         let mut pace = self.state.shared.pace.subscribe();
         pace.mark_unchanged();
-        let (mut feed, mut end, newest) = Feed::open(&self.state, &self.admitted, &hello, self.opened)?;
+        let (mut stream, mut end, newest) =
+            NodeStream::open(&self.state, &self.admitted, &hello, self.opened)?;
         tracing::info!(
             node = &*self.admitted.node.name, agent = hello.agent_version, collector = hello.collector,
             refusals = ?hello.refusals, newest_boot_ns = newest.0, "an agent's stream is live"
@@ -161,7 +162,7 @@ impl Session {
         let nodes = u32::try_from(self.state.shared.inventory.nodes().len()).unwrap_or(u32::MAX);
         let welcome = Welcome {
             newest_boot_ns: newest.0,
-            interval_ms: millis(feed.pace),
+            interval_ms: millis(stream.pace),
             reconnect_spread_ms: millis(spread(nodes).max(SPREAD)),
         };
         self.send(aggregator_message::Message::Welcome(welcome)).await?;
@@ -181,8 +182,8 @@ impl Session {
                 }
                 changed = pace.changed() => {
                     changed.map_err(|_| End::Closed(Closed::Shutdown))?;
-                    feed.pace = *pace.borrow_and_update();
-                    let announced = Pace { interval_ms: millis(feed.pace) };
+                    stream.pace = *pace.borrow_and_update();
+                    let announced = Pace { interval_ms: millis(stream.pace) };
                     self.send(aggregator_message::Message::Pace(announced)).await?;
                     continue;
                 }
@@ -191,7 +192,7 @@ impl Session {
             match message.message {
                 Some(agent_message::Message::Snapshot(snapshot)) => {
                     let began = now();
-                    let taken = feed.take(&snapshot, began);
+                    let taken = stream.take(&snapshot, began);
                     if let Some(compatibility) = &self.state.shared.metrics.compatibility {
                         compatibility.took(began.monotonic.elapsed());
                         if taken.is_err() {

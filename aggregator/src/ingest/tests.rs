@@ -9,7 +9,7 @@ use bytes::Bytes as Octets;
 use proptest::prelude::*;
 use waggle_proto::ingest::{Clock, Collector, Container, NodeTotals, PodTotals, Snapshot};
 
-use super::{Capacity, Decoder, Standing};
+use super::{Capacity, Decoder, Ownership};
 use crate::{
     ring::{Moment, Shard},
     units::{BootTime, Bytes, NanoCores},
@@ -260,7 +260,7 @@ proptest! {
                 prop_assert_eq!(contents(&shard), stored);
                 break;
             };
-            decoder.live().iter_mut().for_each(|live| live.standing = Standing::Accepted);
+            decoder.live().iter_mut().for_each(|live| live.ownership = Ownership::Accepted);
             let moment = Moment { boot: decoded.boot, real: decoded.real, seen: Instant::now() };
             shard.apply(moment, decoded.node, decoder.readings(decoded)).unwrap();
             prop_assert_eq!(shard.columns().len(), message.cpu_ns.len());
@@ -278,7 +278,7 @@ fn a_steady_node_of_400_containers_is_taken_without_change_of_composition() {
     let steady: Vec<_> = (2..202).map(|second| message(second, vec![], vec![123_456; 400])).collect();
     let mut take = |message: &Snapshot| {
         let taken = decoder.decode(message, &capacity).unwrap();
-        decoder.live().iter_mut().for_each(|live| live.standing = Standing::Accepted);
+        decoder.live().iter_mut().for_each(|live| live.ownership = Ownership::Accepted);
         let moment = Moment { boot: taken.boot, real: taken.real, seen: Instant::now() };
         shard.apply(moment, taken.node, decoder.readings(taken)).unwrap();
         shard.composition()

@@ -1,107 +1,23 @@
-//! From the messages of one stream to readings: handles, columns of differences, and the limits of what is believed
-//! (`authentication.md`, B6). Pure. The first message against the rules ends the stream, so a decoder that returned a
-//! [`Fault`] is not used again; nothing of such a message has left it.
+//! Decodes the messages of one stream into readings: handles and columns of differences. Pure. The first message that
+//! breaks the protocol ends the stream, so a decoder that returned a [`Fault`] is not used again; nothing of such a
+//! message has left it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use waggle_proto::ingest;
 
-use super::fault::Fault;
-use crate::{
-    inventory::Node,
-    ring::{Key, Reading, Totals},
-    units::{BootTime, Bytes, CgroupId, ContainerId, NanoCores, RealTime},
+use super::{
+    fault::Fault,
+    limits::{Allowance, Capacity, Sum},
 };
-
-/// What may be claimed before it can have been given, in time of the whole node: where a machine itself waits for its processors, the
-/// kernel accounts late, and a walk reads its counters some time after its stamp.
-const SLACK: Duration = Duration::from_secs(1);
-/// Pod-level cgroups per pod of a full node: a pod that is being deleted has one until the kubelet has removed it, and
-/// after a change of the cgroup driver stale ones remain.
-const CGROUPS_PER_POD: u32 = 2;
-/// Containers per pod that are believed, on average over a full node.
-const CONTAINERS_PER_POD: u32 = 16;
-/// Pods per node where the Node object does not say.
-const PODS: u32 = 110;
-
-/// What a node can have at most. Zero: unknown, not checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// CPU.
-    pub cpu: NanoCores,
-    /// Memory.
-    pub memory: Bytes,
-    /// Containers that a message may have.
-    pub containers: usize,
-    /// Pod-level cgroups that a message may have totals of.
-    pub pods: usize,
-}
-
-impl Capacity {
-    /// Of a node whose object is not known: only the numbers of containers and pods are limited.
-    pub fn unknown() -> Self {
-        Self { cpu: NanoCores(0), memory: Bytes(0), ..Self::for_pods(PODS) }
-    }
-
-    /// Of a Node object.
-    pub fn of(node: &Node) -> Self {
-        let pods = if node.pod_capacity == 0 { PODS } else { node.pod_capacity };
-        Self { cpu: node.cpu_capacity, memory: node.memory_capacity, ..Self::for_pods(pods) }
-    }
-
-    fn for_pods(pods: u32) -> Self {
-        let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-        let containers = whole(pods.saturating_mul(CONTAINERS_PER_POD));
-        Self {
-            cpu: NanoCores(0),
-            memory: Bytes(0),
-            containers,
-            pods: whole(pods.saturating_mul(CGROUPS_PER_POD)),
-        }
-    }
-
-    /// The containers' shares are not read at one instant by every collector: a tenth more is believed of their sum.
-    fn check_sum_of_memory(&self, bytes: u64) -> Result<(), Fault> {
-        self.check_memory(bytes - bytes / 11).map_err(|_| Fault::ImplausibleMemory(bytes))
-    }
-
-    fn check_memory(&self, bytes: u64) -> Result<(), Fault> {
-        if self.memory.0 > 0 && bytes > self.memory.0 {
-            return Err(Fault::ImplausibleMemory(bytes));
-        }
-        Ok(())
-    }
-}
-
-/// Time of the whole node that can be claimed still. It grows by each span, and a tenth, and never holds more than [`SLACK`] from before:
-/// what is claimed follows the capacity over any time, not within each span.
-#[derive(Debug, Clone, Copy)]
-struct Allowance(Duration);
-
-impl Default for Allowance {
-    fn default() -> Self {
-        Self(SLACK)
-    }
-}
-
-impl Allowance {
-    /// What is left once that CPU time was claimed for a span.
-    fn claim(self, used_ns: u64, span: Duration, capacity: &Capacity) -> Result<Self, Fault> {
-        if capacity.cpu.0 == 0 {
-            return Ok(self);
-        }
-        let believed_ns = self.0.min(SLACK).as_nanos() + span.as_nanos() + span.as_nanos() / 10;
-        // CPU time / cores, with cores = nanocores / 10⁹.
-        let claimed_ns = u128::from(used_ns) * 1_000_000_000 / u128::from(capacity.cpu.0);
-        let left_ns = believed_ns.checked_sub(claimed_ns).and_then(|left| u64::try_from(left).ok());
-        let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        left_ns.map(Duration::from_nanos).map(Self).ok_or(Fault::ImplausibleCpu { used_ns, span_ns })
-    }
-}
+use crate::{
+    ring::{Key, Reading, Totals},
+    units::{BootTime, CgroupId, ContainerId, RealTime},
+};
 
 /// Whether a live container's samples are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Ownership {
     /// Not judged yet.
     New,
     /// Its pod is on the stream's node.
@@ -116,12 +32,12 @@ pub enum Standing {
 
 /// A container between `introduced` and `retired`, with its values as of the newest message.
 #[derive(Debug)]
-pub struct Live {
+pub struct LiveContainer {
     handle: u32,
     /// Whose.
     pub key: Arc<Key>,
     /// Whether it is stored.
-    pub standing: Standing,
+    pub ownership: Ownership,
     cpu_ns: u64,
     working_set_pages: u32,
     swap_pages: u32,
@@ -156,29 +72,6 @@ pub struct Decoded {
     swap: bool,
 }
 
-/// What all containers of a message claim together.
-struct Sum {
-    /// CPU time used since the message before.
-    recent_ns: u64,
-    /// CPU time of containers whose use began at some unknown time before that.
-    older_ns: u64,
-    /// The earliest such time.
-    earliest: BootTime,
-    pages: u64,
-}
-
-impl Sum {
-    fn add(&mut self, cpu_ns: u64, since: BootTime, last: BootTime, pages: u32) {
-        if since >= last {
-            self.recent_ns = self.recent_ns.saturating_add(cpu_ns);
-        } else {
-            self.older_ns = self.older_ns.saturating_add(cpu_ns);
-            self.earliest = self.earliest.min(since);
-        }
-        self.pages += u64::from(pages);
-    }
-}
-
 /// State of one stream.
 #[derive(Debug)]
 pub struct Decoder {
@@ -190,7 +83,7 @@ pub struct Decoder {
     allowance: Allowance,
     node_cpu: Option<(BootTime, u64)>,
     node_allowance: Allowance,
-    live: Vec<Live>,
+    live: Vec<LiveContainer>,
     unmeasured_pods: Vec<UnmeasuredPod>,
 }
 
@@ -225,7 +118,7 @@ impl Decoder {
     }
 
     /// The live containers, in ascending order of handle.
-    pub fn live(&mut self) -> &mut [Live] {
+    pub fn live(&mut self) -> &mut [LiveContainer] {
         &mut self.live
     }
 
@@ -236,7 +129,8 @@ impl Decoder {
 
     /// The values of the newest message, of the containers that are stored.
     pub fn readings(&self, decoded: Decoded) -> impl Iterator<Item = Reading<'_>> {
-        let stored = |live: &&Live| matches!(live.standing, Standing::Accepted | Standing::Held(_));
+        let stored =
+            |live: &&LiveContainer| matches!(live.ownership, Ownership::Accepted | Ownership::Held(_));
         self.live.iter().filter(stored).map(move |live| Reading {
             key: &live.key,
             cpu_ns: live.cpu_ns,
@@ -299,10 +193,10 @@ impl Decoder {
             if !cgroups.insert(key.cgroup) {
                 return Err(Fault::Malformed("a cgroup has two live handles"));
             }
-            self.live.push(Live {
+            self.live.push(LiveContainer {
                 handle: container.handle,
                 key: Arc::new(key),
-                standing: Standing::New,
+                ownership: Ownership::New,
                 cpu_ns: 0,
                 working_set_pages: 0,
                 swap_pages: 0,

@@ -45,7 +45,7 @@ pub struct Admitted {
 pub type Listed = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Admits streams.
-pub struct Gate {
+pub struct Admission {
     reviewer: Arc<dyn TokenReviewer>,
     audience: String,
     namespace: String,
@@ -63,7 +63,7 @@ struct Claims<'a> {
     node_uid: Option<&'a str>,
 }
 
-impl Gate {
+impl Admission {
     /// For tokens of `namespace/service_account` with `audience`.
     pub fn new(
         reviewer: Arc<dyn TokenReviewer>,
@@ -96,8 +96,8 @@ impl Gate {
     }
 
     async fn review(&self, token: &str) -> Result<Review, Refusal> {
-        let _place = self.queue.try_acquire().map_err(|_| Refusal::GateFull)?;
-        let _permit = self.in_flight.acquire().await.map_err(|_| Refusal::GateFull)?;
+        let _place = self.queue.try_acquire().map_err(|_| Refusal::QueueFull)?;
+        let _permit = self.in_flight.acquire().await.map_err(|_| Refusal::QueueFull)?;
         self.reviewer.review(token, &self.audience).await.map_err(|error| {
             tracing::warn!(%error, "an agent's token could not be reviewed");
             Refusal::ReviewUnavailable
@@ -219,24 +219,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_storm_waits_in_a_queue_that_ends() {
-        let gate = Gate::new(Arc::new(Silent), "a".into(), "n".into(), "s".into(), Box::new(|| true));
+        let admission =
+            Admission::new(Arc::new(Silent), "a".into(), "n".into(), "s".into(), Box::new(|| true));
         let inventory = Inventory::default();
         let mut metadata = MetadataMap::new();
         metadata.insert("authorization", "Bearer x".parse().unwrap());
         let mut storm: Vec<_> =
-            (0..REVIEWS + WAITING).map(|_| Box::pin(gate.admit(&metadata, &inventory))).collect();
+            (0..REVIEWS + WAITING).map(|_| Box::pin(admission.admit(&metadata, &inventory))).collect();
         for (position, one) in storm.iter_mut().enumerate() {
             assert!(futures_util::poll!(one.as_mut()).is_pending(), "{position}");
         }
-        assert_eq!(gate.in_flight.available_permits(), 0, "the first ones are being reviewed");
-        let refusal = gate.admit(&metadata, &inventory).await.unwrap_err();
-        assert_eq!(refusal, Refusal::GateFull);
+        assert_eq!(admission.in_flight.available_permits(), 0, "the first ones are being reviewed");
+        let refusal = admission.admit(&metadata, &inventory).await.unwrap_err();
+        assert_eq!(refusal, Refusal::QueueFull);
         let status = refusal.status();
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
         // Whoever leaves makes room.
         storm.pop();
-        assert!(futures_util::poll!(Box::pin(gate.admit(&metadata, &inventory))).is_pending());
+        assert!(futures_util::poll!(Box::pin(admission.admit(&metadata, &inventory))).is_pending());
     }
 
     /// Finds every token good.
@@ -268,10 +269,10 @@ mod tests {
             (true, Refusal::PodMismatch, Code::PermissionDenied),
         ] {
             let listed = Box::new(move || listed);
-            let gate = Gate::new(Arc::new(Good), "a".into(), "n".into(), "s".into(), listed);
+            let admission = Admission::new(Arc::new(Good), "a".into(), "n".into(), "s".into(), listed);
             let mut metadata = MetadataMap::new();
             metadata.insert("authorization", "Bearer x".parse().unwrap());
-            let refused = gate.admit(&metadata, &Inventory::default()).await.unwrap_err();
+            let refused = admission.admit(&metadata, &Inventory::default()).await.unwrap_err();
             assert_eq!((refused, refused.status().code()), (refusal, code));
         }
     }

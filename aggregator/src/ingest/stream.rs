@@ -14,11 +14,11 @@ use waggle_proto::{
 
 use super::{
     IngestState, Metrics,
-    admit::Admitted,
+    admission::Admitted,
     agents::Presence,
-    decode::{Decoded, Decoder},
     fault::{Closed, Fault},
     node::NodeState,
+    protocol::{Decoded, Decoder},
 };
 use crate::{
     ring::Moment,
@@ -52,7 +52,7 @@ impl From<Fault> for Refused {
 }
 
 /// A stream after its `Hello`, as long as it is its node's live one.
-pub(super) struct Feed {
+pub(super) struct NodeStream {
     state: IngestState,
     name: Arc<str>,
     node: Arc<Mutex<NodeState>>,
@@ -66,7 +66,7 @@ pub(super) struct Feed {
     pub(super) pace: Duration,
 }
 
-impl Feed {
+impl NodeStream {
     /// Makes an admitted stream its node's live one. Also returns what resolves when it has to end, and the newest
     /// sample that is held already. `asked` is when the stream was asked for.
     pub(super) fn open(
@@ -97,7 +97,7 @@ impl Feed {
             }
         };
         decoder.start_after(opened.newest);
-        let feed = Self {
+        let stream = Self {
             state: state.clone(),
             name: Arc::clone(&admitted.node.name),
             node,
@@ -109,7 +109,7 @@ impl Feed {
             newest: opened.newest,
             pace: state.pace(),
         };
-        Ok((feed, opened.end, opened.newest))
+        Ok((stream, opened.end, opened.newest))
     }
 
     /// Takes one message, or refuses it and leaves everything as it was.
@@ -190,7 +190,7 @@ impl Feed {
     }
 }
 
-impl Drop for Feed {
+impl Drop for NodeStream {
     fn drop(&mut self) {
         self.node.lock().ended(self.generation);
     }
