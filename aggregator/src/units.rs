@@ -1,6 +1,6 @@
 //! Quantities with their units in the type.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// CPU use: 10⁻⁹ cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
@@ -35,6 +35,12 @@ impl ContainerId {
             *byte = u8::try_from(digit(*pair.first()?)? * 16 + digit(*pair.get(1)?)?).ok()?;
         }
         Some(Self(id))
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -11,6 +11,12 @@ mod addresses;
 mod admission;
 #[path = "ingest/fleet.rs"]
 mod fleet;
+#[path = "ingest/log.rs"]
+mod log;
+#[path = "ingest/messages.rs"]
+mod messages;
+#[path = "ingest/plausibility.rs"]
+mod plausibility;
 #[path = "ingest/refusals.rs"]
 mod refusals;
 #[path = "ingest/replay.rs"]

@@ -38,17 +38,6 @@ pub enum Fault {
         /// The newest instant held.
         newest: u64,
     },
-    /// More CPU time than the node can have given, to one container or to all together.
-    #[error("implausible-cpu: {used_ns} ns within {span_ns} ns is more than the node's capacity")]
-    ImplausibleCpu {
-        /// CPU time claimed.
-        used_ns: u64,
-        /// In this span.
-        span_ns: u64,
-    },
-    /// More memory than the node has, in one container or in all together.
-    #[error("implausible-memory: {0} bytes is more than the node's capacity")]
-    ImplausibleMemory(u64),
     /// The node's boot clock runs ahead of time.
     #[error("implausible-clock: the sample's boot time lies {0} ns ahead")]
     ImplausibleClock(u64),
@@ -66,8 +55,6 @@ impl Fault {
             Self::TooManyContainers { .. } => "too-many-containers",
             Self::TooManyPods { .. } => "too-many-pods",
             Self::OutOfOrder { .. } => "out-of-order",
-            Self::ImplausibleCpu { .. } => "implausible-cpu",
-            Self::ImplausibleMemory(_) => "implausible-memory",
             Self::ImplausibleClock(_) => "implausible-clock",
             Self::Protocol(_) => "protocol",
         }

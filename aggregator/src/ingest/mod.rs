@@ -47,7 +47,7 @@ pub use admission::{Admission, Admitted, Listed};
 pub use agents::Agents;
 pub use fault::{Closed, Fault, Refusal};
 pub use follow::follow;
-pub use limits::Capacity;
+pub use limits::Limits;
 pub use listen::{TlsError, serve, tls_config};
 pub use metrics::Metrics;
 pub use protocol::{Decoded, Decoder, LiveContainer, Ownership, UnmeasuredPod};

@@ -1,22 +1,29 @@
 //! One node as the agent port sees it: its shard, its pods, its live stream. Every change ends in a new view. The lock
 //! around it is the node's own: nodes never wait for each other, and readers of views never wait for it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
 use super::{
     admission::Admitted,
     fault::{Closed, Fault},
-    limits::Capacity,
+    limits::Limits,
     protocol::{Decoded, Decoder, Ownership, UnmeasuredPod},
 };
 use crate::{
     inventory::{Inventory, Node, Pod},
-    ring::{Moment, Shard},
+    ring::{Counter, Implausible, Moment, Shard},
     units::{BootId, BootTime},
     view::{Join, Views},
 };
+
+/// The pause between two log lines about implausible values of one node.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// State of one node.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub(super) struct NodeState {
     generation: u64,
     live: Option<LiveStream>,
     forgotten: bool,
+    /// When an implausible value was logged last.
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -75,6 +84,7 @@ impl NodeState {
             generation: 0,
             live: None,
             forgotten: false,
+            logged: None,
         }
     }
 
@@ -128,9 +138,9 @@ impl NodeState {
         }
     }
 
-    /// What the node can have.
-    pub(super) fn capacity(&self) -> Capacity {
-        self.node.as_ref().map_or_else(Capacity::unknown, |node| Capacity::of(node))
+    /// The limits of the node's messages.
+    pub(super) fn limits(&self) -> Limits {
+        Limits::of(self.node.as_deref())
     }
 
     /// Looks at the inventory again.
@@ -138,6 +148,7 @@ impl NodeState {
         self.node = inventory.node(&self.name);
         self.pods = inventory.pods_on(&self.name);
         self.epoch += 1;
+        self.shard.bound(self.limits().bounds(self.page_size));
     }
 
     /// Whether the inventory has neither the node nor a pod on it.
@@ -230,6 +241,35 @@ impl NodeState {
             .map_err(|late| Fault::OutOfOrder { offered: late.offered.0, newest: late.newest.0 })?;
         self.publish(views);
         Ok(())
+    }
+
+    /// The values of the newest sample that were left out.
+    pub(super) fn implausible(&self) -> &Implausible {
+        self.shard.implausible()
+    }
+
+    /// Logs the first of these values, at most once a minute.
+    pub(super) fn log_implausible(&mut self, now: Instant) {
+        let Some(value) = &self.shard.implausible().first else { return };
+        if self.logged.is_some_and(|last| now.saturating_duration_since(last) < LOG_PAUSE) {
+            return;
+        }
+        self.logged = Some(now);
+        let (counter, unit) = match value.counter {
+            Counter::Cpu => ("cpu", "ns"),
+            Counter::Memory => ("memory", "bytes"),
+        };
+        let of = value.container.as_deref();
+        tracing::warn!(
+            node = &*self.name,
+            pod = of.map(|key| &*key.pod),
+            container = of.map(|key| display(key.container)),
+            counter,
+            value = value.value,
+            bound = value.bound,
+            unit,
+            "an agent reported an implausible value, which is left out; logged once a minute, counted in the metrics"
+        );
     }
 
     /// Publishes what is to be served now.

@@ -6,10 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use waggle_proto::ingest;
 
-use super::{
-    fault::Fault,
-    limits::{Allowance, Capacity, Sum},
-};
+use super::{fault::Fault, limits::Limits};
 use crate::{
     ring::{Key, Reading, Totals},
     units::{BootTime, CgroupId, ContainerId, RealTime},
@@ -43,19 +40,14 @@ pub struct LiveContainer {
     swap_pages: u32,
 }
 
-/// A pod with a container that is not measured: the totals of its pod-level cgroup.
+/// A pod with a container that is not measured. Such pods are counted and not served, so the values of their totals
+/// are not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnmeasuredPod {
     /// As the cgroup path has it.
     pub uid: Box<str>,
     /// The pod-level cgroup.
     pub cgroup: CgroupId,
-    /// CPU time since the cgroup was created, ns.
-    pub cpu_ns: u64,
-    /// Working set, pages.
-    pub working_set_pages: u32,
-    /// Swap, pages.
-    pub swap_pages: Option<u32>,
 }
 
 /// What a message says besides the live containers' values.
@@ -79,10 +71,6 @@ pub struct Decoder {
     opened: BootTime,
     last: BootTime,
     highest: u32,
-    /// Of all containers together.
-    allowance: Allowance,
-    node_cpu: Option<(BootTime, u64)>,
-    node_allowance: Allowance,
     live: Vec<LiveContainer>,
     unmeasured_pods: Vec<UnmeasuredPod>,
 }
@@ -99,9 +87,6 @@ impl Decoder {
             opened,
             last: BootTime(0),
             highest: 0,
-            allowance: Allowance::default(),
-            node_cpu: None,
-            node_allowance: Allowance::default(),
             live: Vec::new(),
             unmeasured_pods: Vec::new(),
         })
@@ -140,7 +125,7 @@ impl Decoder {
     }
 
     /// Takes the next message. `Err` ends the stream.
-    pub fn decode(&mut self, message: &ingest::Snapshot, capacity: &Capacity) -> Result<Decoded, Fault> {
+    pub fn decode(&mut self, message: &ingest::Snapshot, limits: &Limits) -> Result<Decoded, Fault> {
         let clock = message.clock.ok_or(Fault::Malformed("a snapshot has no clock"))?;
         let boot = BootTime(clock.boot_ns);
         if boot <= self.last {
@@ -150,15 +135,18 @@ impl Decoder {
             return Err(Fault::Malformed("a replayed snapshot is newer than the stream"));
         }
         self.retire(&message.retired)?;
-        let known = self.live.len();
-        let all = known.saturating_add(message.introduced.len());
-        if all > capacity.containers {
-            return Err(Fault::TooManyContainers { offered: all, limit: capacity.containers });
+        let all = self.live.len().saturating_add(message.introduced.len());
+        if all > limits.containers {
+            return Err(Fault::TooManyContainers { offered: all, limit: limits.containers });
         }
         self.introduce(&message.introduced, boot)?;
-        self.advance(message, known, boot, capacity)?;
-        self.take_unmeasured_pods(&message.unmeasured_pods, boot, capacity)?;
-        let node = message.node.as_ref().map(|node| self.node(*node, boot, capacity)).transpose()?;
+        self.advance(message)?;
+        self.take_unmeasured_pods(&message.unmeasured_pods, limits)?;
+        let node = message.node.map(|node| Totals {
+            cpu_ns: node.cpu_ns,
+            working_set_bytes: node.working_set_bytes,
+            swap_bytes: node.swap_bytes,
+        });
         self.last = boot;
         let swap = !message.swap_pages.is_empty();
         Ok(Decoded { boot, real: RealTime(clock.realtime_ns), node, replay: message.replay, swap })
@@ -205,14 +193,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Adds the columns to the live values; those from index `known` on were introduced by this message.
-    fn advance(
-        &mut self,
-        message: &ingest::Snapshot,
-        known: usize,
-        boot: BootTime,
-        capacity: &Capacity,
-    ) -> Result<(), Fault> {
+    /// Adds the columns to the live values.
+    fn advance(&mut self, message: &ingest::Snapshot) -> Result<(), Fault> {
         let length = self.live.len();
         let swap = &message.swap_pages;
         if message.cpu_ns.len() != length
@@ -222,40 +204,24 @@ impl Decoder {
             return Err(Fault::Malformed("a column has not one entry per live handle"));
         }
         let columns = message.cpu_ns.iter().zip(&message.working_set_pages);
-        let mut all = Sum { recent_ns: 0, older_ns: 0, earliest: self.last, pages: 0 };
-        for (at, (live, (cpu_ns, working_set))) in self.live.iter_mut().zip(columns).enumerate() {
-            // A container that was introduced used its time since it was absent, at the earliest since boot.
-            let since = if at < known { self.last } else { live.key.absent.unwrap_or_default() };
-            // One alone may not claim what all together may.
-            let allowance = if since < self.last { Allowance::default() } else { self.allowance };
-            allowance.claim(*cpu_ns, boot.since(since), capacity)?;
+        for (live, (cpu_ns, working_set)) in self.live.iter_mut().zip(columns) {
             live.cpu_ns =
                 live.cpu_ns.checked_add(*cpu_ns).ok_or(Fault::Malformed("a CPU counter overflows"))?;
             live.working_set_pages = pages(live.working_set_pages, *working_set)?;
-            capacity.check_memory(u64::from(live.working_set_pages).saturating_mul(self.page_size))?;
-            all.add(*cpu_ns, since, self.last, live.working_set_pages);
         }
-        self.allowance = self.allowance.claim(all.recent_ns, boot.since(self.last), capacity)?;
-        Allowance::default().claim(all.older_ns, boot.since(all.earliest), capacity)?;
-        capacity.check_sum_of_memory(all.pages.saturating_mul(self.page_size))?;
         for (live, swap) in self.live.iter_mut().zip(swap) {
             live.swap_pages = pages(live.swap_pages, *swap)?;
         }
         Ok(())
     }
 
-    fn take_unmeasured_pods(
-        &mut self,
-        pods: &[ingest::PodTotals],
-        boot: BootTime,
-        capacity: &Capacity,
-    ) -> Result<(), Fault> {
+    fn take_unmeasured_pods(&mut self, pods: &[ingest::PodTotals], limits: &Limits) -> Result<(), Fault> {
         self.unmeasured_pods.clear();
         if pods.is_empty() {
             return Ok(());
         }
-        if pods.len() > capacity.pods {
-            return Err(Fault::TooManyPods { offered: pods.len(), limit: capacity.pods });
+        if pods.len() > limits.pods {
+            return Err(Fault::TooManyPods { offered: pods.len(), limit: limits.pods });
         }
         let mut cgroups: HashSet<CgroupId> = self.live.iter().map(|live| live.key.cgroup).collect();
         for pod in pods {
@@ -266,38 +232,9 @@ impl Decoder {
             if !cgroups.insert(cgroup) {
                 return Err(Fault::Malformed("the cgroup of a pod's totals is another pod's or container's"));
             }
-            // Used since the cgroup was created, at the earliest at boot.
-            Allowance::default().claim(pod.cpu_ns, boot.since(BootTime(0)), capacity)?;
-            capacity.check_memory(u64::from(pod.working_set_pages).saturating_mul(self.page_size))?;
-            self.unmeasured_pods.push(UnmeasuredPod {
-                uid: pod.pod_uid.as_str().into(),
-                cgroup,
-                cpu_ns: pod.cpu_ns,
-                working_set_pages: pod.working_set_pages,
-                swap_pages: pod.swap_pages,
-            });
+            self.unmeasured_pods.push(UnmeasuredPod { uid: pod.pod_uid.as_str().into(), cgroup });
         }
         Ok(())
-    }
-
-    fn node(
-        &mut self,
-        node: ingest::NodeTotals,
-        boot: BootTime,
-        capacity: &Capacity,
-    ) -> Result<Totals, Fault> {
-        let (since, before) = self.node_cpu.unwrap_or_default();
-        // A counter that went back starts again in the ring; its value is one since boot all the same.
-        let (since, before) = if node.cpu_ns < before { (BootTime(0), 0) } else { (since, before) };
-        let used_ns = node.cpu_ns - before;
-        self.node_allowance = self.node_allowance.claim(used_ns, boot.since(since), capacity)?;
-        capacity.check_memory(node.working_set_bytes)?;
-        self.node_cpu = Some((boot, node.cpu_ns));
-        Ok(Totals {
-            cpu_ns: node.cpu_ns,
-            working_set_bytes: node.working_set_bytes,
-            swap_bytes: node.swap_bytes,
-        })
     }
 }
 

@@ -121,7 +121,7 @@ impl NodeStream {
             Metrics::count_many(&shared.metrics.dropped, "superseded", lost);
             return Err(Refused::Superseded);
         }
-        let decoded = self.decoder.decode(message, &node.capacity())?;
+        let decoded = self.decoder.decode(message, &node.limits())?;
         let moment = self.moment(&decoded, now)?;
         let (anew, epoch) = (node.epoch() != self.epoch, node.epoch());
         let dropped = node.judge(&mut self.decoder, decoded.boot, self.pace, anew, &shared.inventory);
@@ -137,6 +137,10 @@ impl NodeStream {
         }
         node.apply(moment, decoded, &self.decoder, &shared.views)?;
         self.presence.unmeasured_pods(node.own_pods(self.decoder.unmeasured_pods()));
+        let implausible = node.implausible();
+        shared.metrics.count_implausible("cpu", implausible.cpu);
+        shared.metrics.count_implausible("memory", implausible.memory);
+        node.log_implausible(now.monotonic);
         drop(node);
         self.newest = decoded.boot;
         shared.metrics.applied.inc();

@@ -122,7 +122,7 @@ impl JoinedPod {
         self.pod.terminating && shard.newest().is_some() && self.expected.iter().all(Option::is_none)
     }
 
-    /// What the newest sample says, if every container of the expected set has one with a rate.
+    /// What the newest sample says, if every container of the expected set has one with a rate and a working set.
     fn complete(&self, shard: &Shard, page_size: u64, usages: &mut Vec<Usage>) -> Option<Measured> {
         let newest = shard.newest()?;
         let mut window: Option<Duration> = None;
@@ -131,7 +131,7 @@ impl JoinedPod {
             let column = shard.columns().get((*column)?)?;
             let rate = shard.rate(column)?;
             window = Some(window.map_or(rate.window, |shortest| shortest.min(rate.window)));
-            usages.push(usage(column, rate, page_size));
+            usages.push(usage(column, rate, page_size)?);
         }
         Some(Measured { timestamp: newest.real, window: window?, seen: newest.seen })
     }
@@ -150,9 +150,10 @@ impl JoinedPod {
     }
 }
 
-fn usage(column: &Column, rate: Rate, page_size: u64) -> Usage {
+fn usage(column: &Column, rate: Rate, page_size: u64) -> Option<Usage> {
     let bytes = |pages: u32| Bytes(u64::from(pages).saturating_mul(page_size));
-    Usage { cpu: rate.cpu, memory: bytes(column.working_set_pages()), swap: column.swap_pages().map(bytes) }
+    let memory = bytes(column.working_set_pages()?);
+    Some(Usage { cpu: rate.cpu, memory, swap: column.swap_pages().map(bytes) })
 }
 
 fn measured(newest: Moment, rate: Rate) -> Measured {

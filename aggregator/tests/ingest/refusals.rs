@@ -3,50 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use tonic::Code;
-use waggle_agent::collect;
 use waggle_aggregator::ingest::Review;
-use waggle_proto::ingest::{
-    Clock, Container, Hello, NodeTotals, PodTotals, Snapshot, agent_message::Message,
+use waggle_proto::ingest::{Container, PodTotals, Snapshot, agent_message::Message};
+
+use crate::{
+    messages::{hello, snapshot, totals},
+    world::{Agent, Client, INTERVAL, SECOND, World, agent_review, container, pod, uid, until},
 };
-
-use crate::world::{Agent, Client, INTERVAL, SECOND, World, agent_review, container, pod, uid, until};
-
-fn hello() -> Message {
-    let (boot, real) = collect::clocks();
-    Message::Hello(Hello {
-        protocol: 1,
-        boot_id: "0".repeat(36),
-        agent_version: "test".into(),
-        collector: "cgroupfs".into(),
-        refusals: vec![],
-        clock: Some(Clock { boot_ns: boot.0, realtime_ns: real.0 }),
-        page_size: 4096,
-    })
-}
-
-/// A good first snapshot of the workload on n1.
-fn snapshot() -> Snapshot {
-    let (boot, real) = collect::clocks();
-    Snapshot {
-        clock: Some(Clock { boot_ns: boot.0, realtime_ns: real.0 }),
-        node: Some(NodeTotals { cpu_ns: SECOND, working_set_bytes: 1 << 30, swap_bytes: None }),
-        introduced: vec![Container {
-            handle: 1,
-            cgroup_id: 77,
-            pod_uid: uid("n1"),
-            container_id: vec![1; 32].into(),
-            absent_boot_ns: boot.0 - SECOND / 10,
-        }],
-        cpu_ns: vec![1000],
-        working_set_pages: vec![5],
-        ..Snapshot::default()
-    }
-}
-
-/// Totals of the workload's pod on n1.
-fn totals(cgroup_id: u64) -> PodTotals {
-    PodTotals { pod_uid: uid("n1"), cgroup_id, cpu_ns: SECOND, working_set_pages: 9, swap_pages: None }
-}
 
 /// Node n2, live and served, and asserted to go on untouched.
 struct Neighbour {
@@ -212,24 +175,6 @@ async fn totals_of_a_pod_without_a_uid_end_the_stream() {
 #[tokio::test]
 async fn totals_of_a_containers_cgroup_end_the_stream() {
     broken(|m| m.unmeasured_pods = vec![totals(77)], Code::InvalidArgument, "malformed").await;
-}
-
-#[tokio::test]
-async fn totals_of_more_than_the_node_has_end_the_stream() {
-    let memory = PodTotals { working_set_pages: 3 << 20, ..totals(100) };
-    broken(|m| m.unmeasured_pods = vec![memory], Code::InvalidArgument, "implausible-memory").await;
-    let cpu = PodTotals { cpu_ns: u64::MAX, ..totals(100) };
-    broken(|m| m.unmeasured_pods = vec![cpu], Code::InvalidArgument, "implausible-cpu").await;
-}
-
-#[tokio::test]
-async fn more_cpu_than_the_node_has_ends_the_stream() {
-    broken(|m| m.cpu_ns = vec![60 * SECOND], Code::InvalidArgument, "implausible-cpu").await;
-}
-
-#[tokio::test]
-async fn more_memory_than_the_node_has_ends_the_stream() {
-    broken(|m| m.working_set_pages = vec![3 << 20], Code::InvalidArgument, "implausible-memory").await;
 }
 
 #[tokio::test]
