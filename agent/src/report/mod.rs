@@ -13,6 +13,7 @@ mod connect;
 mod encode;
 mod metrics;
 mod names;
+mod outcome;
 mod replicas;
 mod resolve;
 mod ring;

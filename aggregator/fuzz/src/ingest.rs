@@ -21,8 +21,7 @@ use crate::Target;
 
 const SECOND: u64 = 1_000_000_000;
 const BOOT: &str = "5b0c7e0e-0000-4000-8000-000000000001";
-const LIMITS: Limits =
-    Limits { cpu: NanoCores(4 * SECOND), memory: Bytes(1 << 32), containers: 16, pods: 3 };
+const LIMITS: Limits = Limits { cpu: NanoCores(4 * SECOND), memory: Bytes(1 << 32), containers: 16, pods: 3 };
 /// 16 times the memory: more is nonsense.
 const MOST_BYTES: i128 = 16 << 32;
 

@@ -3,7 +3,10 @@
 use tonic::Code;
 use waggle_aggregator::inventory::Node;
 
-use crate::world::{INTERVAL, World, pod, uid, until};
+use crate::{
+    log::Log,
+    world::{INTERVAL, World, agent_review, pod, uid, until},
+};
 
 #[tokio::test]
 async fn a_newer_stream_takes_the_nodes_place() {
@@ -73,4 +76,21 @@ async fn at_the_end_agents_are_told() {
     let status = client.end().await.expect("a status");
     assert_eq!((status.code(), status.message().starts_with("shutdown")), (Code::Unavailable, true));
     assert_eq!(world.count("streams_closed", "shutdown"), 1);
+}
+
+/// Whatever failed before: after three failures the end of a stream that worked was not logged.
+#[tokio::test]
+async fn an_agent_logs_each_reconnect_with_its_reason() {
+    let (log, _guard) = Log::record();
+    let world = World::new([("flaky-token", agent_review("n1"))]);
+    let port = world.port(None).await;
+    let mut agent = world.agent_with("n1", "flaky-token", port.address);
+    agent.walk(0);
+    until("the stream", || (agent.publisher.live_streams() == 1).then_some(())).await;
+    assert_eq!(world.count("streams_refused", "review-unavailable"), 3);
+    world.inventory.apply_pod(pod("waggle-system", "agent-n1", "another-uid", "n1", vec![]));
+    until("no stream", || (agent.publisher.live_streams() == 0).then_some(())).await;
+    let reason = "agent-gone: the agent's pod is no more";
+    let [line] = &log.lines(reason)[..] else { panic!("not logged once: {:?}", log.lines(reason)) };
+    assert!(line.contains("WARN") && line.contains(&port.address.to_string()), "{line}");
 }

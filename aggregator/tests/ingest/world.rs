@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,7 +39,13 @@ const NAME: &str = "waggle-ingest.waggle-system.svc";
 
 /// Answers from a table of tokens.
 #[derive(Default)]
-pub struct Tokens(pub HashMap<String, Review>);
+pub struct Tokens {
+    reviews: HashMap<String, Review>,
+    flaky: AtomicUsize,
+}
+
+/// The first three reviews of tokens that begin so fail.
+pub const FLAKY: &str = "flaky-";
 
 /// Tokens that begin so are reviewed slowly: longer than a clock may be off.
 pub const SLOW: &str = "slow-";
@@ -44,10 +53,13 @@ pub const SLOW: &str = "slow-";
 impl TokenReviewer for Tokens {
     fn review<'a>(&'a self, token: &'a str, audience: &'a str) -> BoxFuture<'a, Result<Review, ReviewError>> {
         assert_eq!(audience, "waggle.aggregator");
-        let review = self.0.get(token).cloned().unwrap_or_default();
+        let review = self.reviews.get(token).cloned().unwrap_or_default();
         Box::pin(async move {
             if token.starts_with(SLOW) {
                 tokio::time::sleep(Duration::from_secs(6)).await;
+            }
+            if token.starts_with(FLAKY) && self.flaky.fetch_add(1, Ordering::Relaxed) < 3 {
+                return Err(ReviewError::Timeout);
             }
             Ok(review)
         })
@@ -156,7 +168,8 @@ impl World {
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
         let key = (certified.cert.der().clone(), key);
         let (views, metrics) = (Views::default(), Metrics::default());
-        Self { inventory, views, metrics, directory, key, tokens: Arc::new(Tokens(tokens)) }
+        let tokens = Tokens { reviews: tokens, ..Tokens::default() };
+        Self { inventory, views, metrics, directory, key, tokens: Arc::new(tokens) }
     }
 
     /// Starts the agent port with nothing stored; on `address` if it is given.
