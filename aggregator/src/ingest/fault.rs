@@ -38,9 +38,6 @@ pub enum Fault {
         /// The newest instant held.
         newest: u64,
     },
-    /// The node's boot clock runs ahead of time.
-    #[error("implausible-clock: the sample's boot time lies {0} ns ahead")]
-    ImplausibleClock(u64),
     /// Another protocol version.
     #[error("protocol: version {0} is not spoken here, expected {version}", version = waggle_proto::PROTOCOL_VERSION)]
     Protocol(u32),
@@ -55,7 +52,6 @@ impl Fault {
             Self::TooManyContainers { .. } => "too-many-containers",
             Self::TooManyPods { .. } => "too-many-pods",
             Self::OutOfOrder { .. } => "out-of-order",
-            Self::ImplausibleClock(_) => "implausible-clock",
             Self::Protocol(_) => "protocol",
         }
     }

@@ -17,6 +17,7 @@
 
 mod admission;
 mod agents;
+mod clock;
 mod fault;
 mod follow;
 mod limits;

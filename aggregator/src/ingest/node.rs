@@ -98,6 +98,19 @@ impl NodeState {
         self.forgotten
     }
 
+    /// Discards everything that is held of this boot if the newest of it lies after `latest`, the latest instant that
+    /// the node can have reached. Otherwise nothing newer would be taken until the node boots.
+    pub(super) fn discard_after(&mut self, boot: &BootId, latest: BootTime) {
+        if self.shard.is_of(boot) && self.shard.newest().is_some_and(|newest| newest.boot > latest) {
+            self.shard.clear(boot);
+        }
+    }
+
+    /// The newest instant held.
+    pub(super) fn newest(&self) -> Option<Moment> {
+        self.shard.newest()
+    }
+
     /// Makes an admitted stream the live one; the one before it ends.
     pub(super) fn open(
         &mut self,

@@ -56,7 +56,7 @@ impl ingest_server::Ingest for Service {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
         // Before admission, which may take long: the agent's `Hello` was made before it opened the stream.
-        let opened = now();
+        let asked = Instant::now();
         let shared = &self.state.shared;
         let admitted = match shared.admission.admit(request.metadata(), &shared.inventory).await {
             Ok(admitted) => admitted,
@@ -68,7 +68,7 @@ impl ingest_server::Ingest for Service {
         };
         let (out, answers) = mpsc::channel(4);
         let messages = request.into_inner();
-        let session = Session { state: self.state.clone(), admitted, opened, messages, out };
+        let session = Session { state: self.state.clone(), admitted, asked, messages, out };
         tokio::spawn(session.run(self.shutdown.clone()));
         let mut response = Response::new(ReceiverStream::new(answers));
         // Before the hello: the agent may find that it streams to this process already.
@@ -102,7 +102,7 @@ impl From<Refused> for End {
 struct Session {
     state: IngestState,
     admitted: Admitted,
-    opened: Now,
+    asked: Instant,
     messages: Streaming<AgentMessage>,
     out: mpsc::Sender<Result<AggregatorMessage, Status>>,
 }
@@ -154,7 +154,7 @@ impl Session {
         let mut pace = self.state.shared.pace.subscribe();
         pace.mark_unchanged();
         let (mut stream, mut end, newest) =
-            NodeStream::open(&self.state, &self.admitted, &hello, self.opened)?;
+            NodeStream::open(&self.state, &self.admitted, &hello, self.asked, Instant::now())?;
         tracing::info!(
             node = &*self.admitted.node.name, agent = hello.agent_version, collector = hello.collector,
             refusals = ?hello.refusals, newest_boot_ns = newest.0, "an agent's stream is live"

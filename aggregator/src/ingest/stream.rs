@@ -16,6 +16,7 @@ use super::{
     IngestState, Metrics,
     admission::Admitted,
     agents::Presence,
+    clock::NodeClock,
     fault::{Closed, Fault},
     node::NodeState,
     protocol::{Decoded, Decoder},
@@ -25,7 +26,7 @@ use crate::{
     units::{BootId, BootTime, RealTime},
 };
 
-/// How far a node's boot clock may run ahead of this process's.
+/// How far the newest sample that is held may lie ahead of the node's own clock.
 const AHEAD: Duration = Duration::from_secs(5);
 /// Oldest replayed sample that is stored: twice the agents' own ring.
 const REPLAY: Duration = Duration::from_mins(2);
@@ -59,8 +60,9 @@ pub(super) struct NodeStream {
     generation: u64,
     presence: Presence,
     decoder: Decoder,
-    /// The node's boot clock and this process's when the stream was opened: every sample's age is measured from here.
-    anchor: (BootTime, Instant),
+    /// Boot time of the node's hello.
+    opened: BootTime,
+    clock: NodeClock,
     epoch: u64,
     newest: BootTime,
     pub(super) pace: Duration,
@@ -68,12 +70,14 @@ pub(super) struct NodeStream {
 
 impl NodeStream {
     /// Makes an admitted stream its node's live one. Also returns what resolves when it has to end, and the newest
-    /// sample that is held already. `asked` is when the stream was asked for.
+    /// sample that is held already. `asked` is when the stream was asked for, which may be long
+    /// before `now`.
     pub(super) fn open(
         state: &IngestState,
         admitted: &Admitted,
         hello: &Hello,
-        asked: Now,
+        asked: Instant,
+        now: Instant,
     ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), Fault> {
         if hello.protocol != PROTOCOL_VERSION {
             return Err(Fault::Protocol(hello.protocol));
@@ -87,6 +91,9 @@ impl NodeStream {
             let mut locked = node.lock();
             // Forgotten between the look at the table and the lock: the table makes a new one.
             if !locked.is_forgotten() {
+                // What is held may be newer than the hello: the stream before goes on until this one is admitted.
+                let underway = now.saturating_duration_since(asked);
+                locked.discard_after(&boot, read + underway + AHEAD);
                 let opened = locked.open(admitted, &boot, decoder.page_size(), &state.shared.inventory);
                 // Under the lock, so that of two streams the later one is exported.
                 let agents = &state.shared.metrics.agents;
@@ -104,7 +111,8 @@ impl NodeStream {
             generation: opened.generation,
             presence,
             decoder,
-            anchor: (read, asked.monotonic),
+            opened: read,
+            clock: NodeClock::new(read, asked),
             epoch: 0,
             newest: opened.newest,
             pace: state.pace(),
@@ -122,7 +130,10 @@ impl NodeStream {
             return Err(Refused::Superseded);
         }
         let decoded = self.decoder.decode(message, &node.limits())?;
-        let moment = self.moment(&decoded, now)?;
+        if !decoded.replay {
+            self.clock.observe(decoded.boot, now.monotonic);
+        }
+        let moment = self.moment(&decoded, node.newest(), now);
         let (anew, epoch) = (node.epoch() != self.epoch, node.epoch());
         let dropped = node.judge(&mut self.decoder, decoded.boot, self.pace, anew, &shared.inventory);
         self.epoch = epoch;
@@ -159,27 +170,19 @@ impl NodeStream {
 
     /// Live samples that come faster than twice the pace, and replayed ones that nobody asked for, are not stored.
     fn surplus(&self, decoded: &Decoded) -> Option<&'static str> {
-        let (opened, _) = self.anchor;
         if decoded.replay {
-            return (opened.since(decoded.boot) > REPLAY).then_some("stale");
+            return (self.opened.since(decoded.boot) > REPLAY).then_some("stale");
         }
         (decoded.boot.since(self.newest) < self.pace / 2).then_some("too-fast")
     }
 
-    /// The sample's instant on all three clocks. A node's own stamp counts where it is within one interval of what
-    /// this process's clock says; otherwise only the stamp is replaced, for differences are the boot clock's.
-    fn moment(&self, decoded: &Decoded, now: Now) -> Result<Moment, Fault> {
-        let (opened, heard) = self.anchor;
-        let seen = if decoded.boot >= opened {
-            heard + decoded.boot.since(opened)
-        } else {
-            heard.checked_sub(opened.since(decoded.boot)).unwrap_or(heard)
-        };
-        let ahead = seen.saturating_duration_since(now.monotonic);
-        if ahead > AHEAD {
-            return Err(Fault::ImplausibleClock(u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX)));
-        }
-        let seen = seen.min(now.monotonic);
+    /// The sample's instant on all three clocks, not before the newest one that is held. A node's own stamp counts where
+    /// it is within one interval of what this process's clock says; otherwise only the stamp is replaced, for
+    /// differences are the boot clock's.
+    fn moment(&self, decoded: &Decoded, newest: Option<Moment>, now: Now) -> Moment {
+        let age = self.clock.age(decoded.boot, now.monotonic);
+        let seen = now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
+        let seen = newest.map_or(seen, |newest| seen.max(newest.seen)).min(now.monotonic);
         let age = now.monotonic.saturating_duration_since(seen);
         let wall = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(age);
         let ours = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
@@ -190,7 +193,7 @@ impl NodeStream {
         } else {
             decoded.real
         };
-        Ok(Moment { boot: decoded.boot, real, seen })
+        Moment { boot: decoded.boot, real, seen }
     }
 }
 
@@ -199,3 +202,6 @@ impl Drop for NodeStream {
         self.node.lock().ended(self.generation);
     }
 }
+
+#[cfg(test)]
+mod tests;

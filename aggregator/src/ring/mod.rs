@@ -103,12 +103,22 @@ impl Shard {
     /// Says which boot the samples that follow belong to. A new boot clears the shard: neither counters nor cgroup ids
     /// survive one. Returns whether it was cleared.
     pub fn begin(&mut self, boot: &BootId) -> bool {
-        if self.boot.as_ref() == Some(boot) {
+        if self.is_of(boot) {
             return false;
         }
+        self.clear(boot);
+        true
+    }
+
+    /// Whether the samples are of that boot.
+    pub fn is_of(&self, boot: &BootId) -> bool {
+        self.boot.as_ref() == Some(boot)
+    }
+
+    /// Discards all samples; those that follow are of that boot.
+    pub fn clear(&mut self, boot: &BootId) {
         let (composition, bounds) = (self.composition + 1, self.bounds);
         *self = Self { boot: Some(boot.clone()), composition, bounds, ..Self::new(self.slots.window()) };
-        true
     }
 
     /// Sets the bounds of the samples that follow. A new shard believes everything.

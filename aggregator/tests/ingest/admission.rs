@@ -71,7 +71,7 @@ async fn a_slow_review_makes_no_sample_look_younger() {
         agent.walk(5_000_000);
         tokio::time::sleep(INTERVAL).await;
     }
-    assert_eq!(world.count("faults", "implausible-clock"), 0);
+    assert!(!world.exported().iter().any(|line| line.starts_with("faults_total")), "{:?}", world.exported());
     let age = world.view("n1").pods.iter().next().unwrap().measured.seen.elapsed();
     assert!(age < INTERVAL * 4, "the newest value looks {age:?} old");
     port.stop().await;

@@ -178,12 +178,6 @@ async fn totals_of_a_containers_cgroup_end_the_stream() {
 }
 
 #[tokio::test]
-async fn a_boot_clock_ahead_of_time_ends_the_stream() {
-    broken(|m| m.clock.as_mut().unwrap().boot_ns += 60 * SECOND, Code::InvalidArgument, "implausible-clock")
-        .await;
-}
-
-#[tokio::test]
 async fn a_frame_that_is_no_message_ends_the_stream() {
     let world = World::new([]);
     let port = world.port(None).await;
