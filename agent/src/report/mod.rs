@@ -21,6 +21,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod welcome;
 
 use std::{
     fmt,

@@ -26,6 +26,7 @@ use super::{
     Backoff, Encoder, Ended, Shared,
     outcome::{Finished, StreamError},
     status::Collector,
+    welcome::welcome,
 };
 use crate::collect::BootTime;
 
@@ -151,7 +152,9 @@ impl Attempt {
             let mut answers = response.into_inner();
             // The channel has room for this one.
             let _ = out.try_send(hello);
-            let welcome = welcome(&mut answers).await.map_err(|status| self.status(status))?;
+            let welcome = welcome(&mut answers, &self.shared.metrics.unknown)
+                .await
+                .map_err(|status| self.status(status))?;
             Ok::<_, StreamError>(Ok((answers, welcome, claim)))
         };
         let (answers, welcome, _claim) = match tokio::time::timeout(WELCOME_TIMEOUT, called).await {
@@ -212,13 +215,16 @@ impl Attempt {
             tokio::select! {
                 biased;
                 answer = answers.message() => match answer? {
-                    Some(AggregatorMessage { message: Some(aggregator_message::Message::Pace(new)) }) => {
-                        pace = millis(new.interval_ms);
-                    }
-                    Some(AggregatorMessage { message: Some(aggregator_message::Message::Renew(_)) }) => {
-                        self.renewal.notify_one();
-                    }
-                    Some(_) => return Err(Status::failed_precondition("an answer is not one of the protocol")),
+                    Some(answer) => match answer.message {
+                        Some(aggregator_message::Message::Pace(new)) => pace = millis(new.interval_ms),
+                        Some(aggregator_message::Message::Renew(_)) => self.renewal.notify_one(),
+                        Some(aggregator_message::Message::Welcome(_)) => {
+                            return Err(Status::failed_precondition("a second welcome"));
+                        }
+                        None => {
+                            self.shared.metrics.unknown.inc();
+                        }
+                    },
                     None => return Ok(()),
                 },
                 room = out.reserve(), if due => {
@@ -265,13 +271,6 @@ impl Attempt {
             *sent = current;
         }
         Some((AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) }, boot))
-    }
-}
-
-async fn welcome(answers: &mut Streaming<AggregatorMessage>) -> Result<Welcome, Status> {
-    match answers.message().await?.and_then(|answer| answer.message) {
-        Some(aggregator_message::Message::Welcome(welcome)) => Ok(welcome),
-        _ => Err(Status::failed_precondition("the first answer is not a welcome")),
     }
 }
 

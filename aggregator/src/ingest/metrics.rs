@@ -24,6 +24,8 @@ pub struct Metrics {
     pub closed: ByReason,
     /// Samples of containers that were not stored, by reason.
     pub dropped: ByReason,
+    /// Messages of a kind that this version does not know.
+    pub unknown: Counter,
     /// Values that exceed their bounds and were not stored, by counter.
     pub implausible: ByCounter,
     /// Snapshots stored.
@@ -49,6 +51,7 @@ impl Default for Metrics {
             faults: Family::default(),
             closed: Family::default(),
             dropped: Family::default(),
+            unknown: Counter::default(),
             implausible: Family::default(),
             applied: Counter::default(),
             corrected: Counter::default(),
@@ -73,6 +76,7 @@ impl Metrics {
         );
         registry.register("streams_closed", "Agent streams ended for other reasons", self.closed.clone());
         registry.register("samples_dropped", "Container samples not stored", self.dropped.clone());
+        registry.register("messages_unknown", "Messages of an unknown kind, ignored", self.unknown.clone());
         registry.register(
             "values_implausible",
             "Values of agents that exceed their bounds and were not stored",

@@ -204,19 +204,28 @@ impl Session {
                 Some(agent_message::Message::Hello(_)) => {
                     return Err(Fault::Malformed("a second hello").into());
                 }
-                None => return Err(Fault::Malformed("an empty message").into()),
+                None => {
+                    self.state.shared.metrics.unknown.inc();
+                }
             }
         }
     }
 
+    /// The first message. Those of an unknown kind are passed over: a later version of the protocol has them.
     async fn hello(&mut self) -> Result<Hello, End> {
-        let message = tokio::time::timeout(HELLO_TIMEOUT, self.messages.message())
-            .await
-            .map_err(|_| Fault::Malformed("no hello within 10 s"))?;
-        match received(message)?.message {
-            Some(agent_message::Message::Hello(hello)) => Ok(hello),
-            _ => Err(Fault::Malformed("the first message is not a hello").into()),
-        }
+        let first = async {
+            loop {
+                match received(self.messages.message().await)?.message {
+                    Some(agent_message::Message::Hello(hello)) => return Ok(hello),
+                    Some(_) => return Err(Fault::Malformed("the first message is not a hello").into()),
+                    None => {
+                        self.state.shared.metrics.unknown.inc();
+                    }
+                }
+            }
+        };
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, first).await;
+        hello.unwrap_or(Err(Fault::Malformed("no hello within 10 s").into()))
     }
 
     async fn send(&self, message: aggregator_message::Message) -> Result<(), End> {
