@@ -1,38 +1,42 @@
-//! The log of a test: what this thread writes while the guard lives.
+//! The log of a test: what its thread writes. One subscriber for all threads, because interest in a line is cached for
+//! the whole process.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{cell::RefCell, io, sync::Once};
 
-use tracing::subscriber::DefaultGuard;
+thread_local! {
+    static WRITTEN: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-#[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+static SUBSCRIBER: Once = Once::new();
+
+/// Records what a test of one thread logs from now on, `info` and above.
+pub struct Log(());
 
 impl Log {
-    /// Records everything from `debug` on that a test of one thread logs.
-    pub fn record() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let lines = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(move || writer.clone());
-        (log, tracing::subscriber::set_default(lines.finish()))
+    pub fn record() -> Self {
+        SUBSCRIBER.call_once(|| {
+            let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false);
+            lines.with_writer(|| Writer).init();
+        });
+        WRITTEN.set(Some(Vec::new()));
+        Self(())
     }
 
     /// The lines that contain `text`.
     pub fn lines(&self, text: &str) -> Vec<String> {
-        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = String::from_utf8_lossy(&written);
+        let Self(()) = self;
+        let written = WRITTEN.with_borrow(|written| written.clone().unwrap_or_default());
+        let written = String::from_utf8_lossy(&written).into_owned();
         written.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
 }
 
-impl io::Write for Log {
+/// Writes to the log of this thread's test, if it is recorded.
+struct Writer;
+
+impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        WRITTEN.with_borrow_mut(|written| written.as_mut().map(|written| written.extend_from_slice(bytes)));
         Ok(bytes.len())
     }
 

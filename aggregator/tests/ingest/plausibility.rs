@@ -109,7 +109,7 @@ async fn more_cpu_time_than_the_span_has_is_served() {
 
 #[tokio::test]
 async fn memory_that_is_nonsense_costs_that_value() {
-    let (log, _guard) = Log::record();
+    let log = Log::record();
     let mut node = Node::start().await;
     let before = node.workload();
     node.report(|message| {

@@ -84,7 +84,7 @@ async fn at_the_end_agents_are_told() {
 /// Whatever failed before: after three failures the end of a stream that worked was not logged.
 #[tokio::test]
 async fn an_agent_logs_each_reconnect_with_its_reason() {
-    let (log, _guard) = Log::record();
+    let log = Log::record();
     let world = World::new([("flaky-token", agent_review("n1"))]);
     let port = world.port(None).await;
     let mut agent = world.agent_with("n1", "flaky-token", port.address);
@@ -94,7 +94,7 @@ async fn an_agent_logs_each_reconnect_with_its_reason() {
     world.inventory.apply_pod(pod("waggle-system", "agent-n1", "another-uid", "n1", vec![]));
     let reason = "agent-gone: the agent's pod is no more";
     let line = until("a line with the reason", || log.lines(reason).pop()).await;
-    assert!(line.contains("WARN") && line.contains(&port.address.to_string()), "{line}");
+    assert!(line.contains("WARN waggle_agent") && line.contains(&port.address.to_string()), "{line}");
 }
 
 /// Messages of a later version of the protocol, before and after the hello: a field that this version does not have is
