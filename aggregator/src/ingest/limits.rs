@@ -20,8 +20,11 @@ const LATE: Duration = Duration::from_secs(1);
 const CGROUPS_PER_POD: u32 = 2;
 /// Containers per pod that are believed, on average over a full node.
 const CONTAINERS_PER_POD: u32 = 16;
-/// Pods per node where the Node object does not say.
+/// Pods per node where the Node object does not say: the kubelet's default.
 const PODS: u32 = 110;
+/// Pods per node that are believed, whatever `status.capacity.pods` says: the kubelet writes it, so a node that lies
+/// does. Kubernetes is tested with 110, providers allow up to 256, single vendors 500.
+const MOST_PODS: u32 = 512;
 
 /// The limits of one node's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Limits {
 impl Limits {
     /// Of a Node object. Without one, or where it does not say, only the numbers of containers and pods are limited.
     pub fn of(node: Option<&Node>) -> Self {
-        let pods = node.map(|node| node.pod_capacity).filter(|pods| *pods > 0).unwrap_or(PODS);
+        let pods = node.map(|node| node.pod_capacity).filter(|pods| *pods > 0).unwrap_or(PODS).min(MOST_PODS);
         let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Self {
             containers: whole(pods.saturating_mul(CONTAINERS_PER_POD)),
@@ -78,6 +81,17 @@ mod tests {
             memory_capacity: Bytes(1 << 30),
             pod_capacity,
         }
+    }
+
+    #[test]
+    fn numbers_follow_the_capacity_up_to_those_of_the_largest_node() {
+        let numbers = |pods: u32| {
+            let limits = Limits::of(Some(&node(pods)));
+            (limits.containers, limits.pods)
+        };
+        assert_eq!([numbers(0), numbers(110), numbers(500)], [(1760, 220), (1760, 220), (8000, 1000)]);
+        assert_eq!([numbers(512), numbers(513), numbers(u32::MAX)], [(8192, 1024); 3]);
+        assert_eq!(Limits::of(None).containers, 1760);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tonic::Code;
-use waggle_aggregator::ingest::Review;
+use waggle_aggregator::{ingest::Review, inventory::Node};
 use waggle_proto::ingest::{Container, PodTotals, Snapshot, agent_message::Message};
 
 use crate::{
@@ -158,6 +158,32 @@ async fn more_than_a_mebibyte_ends_the_stream() {
 async fn more_containers_than_a_node_has_end_the_stream() {
     let many = |m: &mut Snapshot| m.introduced = vec![Container::default(); 3000];
     broken(many, Code::ResourceExhausted, "too-many-containers").await;
+}
+
+/// `status.capacity` is what the kubelet writes, so the node itself.
+#[tokio::test]
+async fn a_node_of_a_million_pods_has_the_containers_of_the_largest_node_at_most() {
+    let world = World::new([]);
+    let node = (*world.inventory.node("n1").unwrap()).clone();
+    world.inventory.apply_node(Node { pod_capacity: 1_000_000, ..node });
+    let port = world.port(None).await;
+    let end = |message: Snapshot| {
+        let (world, address) = (&world, port.address);
+        async move {
+            let mut client = world.client(address, Some("token-n1")).await.unwrap();
+            client.send(hello()).await;
+            client.welcome().await;
+            client.send(Message::Snapshot(message)).await;
+            client.end().await.expect("a status")
+        }
+    };
+    let containers = vec![Container::default(); 8193];
+    let status = end(Snapshot { introduced: containers, ..snapshot() }).await;
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().starts_with("too-many-containers: a message has 8193, the node may have 8192"));
+    let pods = (100..=1124).map(totals).collect();
+    let status = end(Snapshot { unmeasured_pods: pods, ..snapshot() }).await;
+    assert!(status.message().starts_with("too-many-pods: a message has totals of 1025"), "{status:?}");
 }
 
 #[tokio::test]
