@@ -172,3 +172,22 @@ impl Closed {
         }
     }
 }
+
+/// Why a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    Fault(Fault),
+    Closed(Closed),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Closed> for End {
+    fn from(closed: Closed) -> Self {
+        Self::Closed(closed)
+    }
+}

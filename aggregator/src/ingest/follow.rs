@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::IngestState;
+use super::{IngestState, node::NodeState};
 
 /// Runs until `shutdown`. Changes that come together are taken together.
 pub async fn follow(state: IngestState, shutdown: CancellationToken) {
@@ -64,13 +64,19 @@ impl IngestState {
             node.close(why);
         }
         node.publish(&self.shared.views);
-        if node.is_gone() {
-            node.forget();
-            self.shared.views.remove(name);
-            if let Some(compatibility) = &self.shared.metrics.compatibility {
-                compatibility.forget(name);
-            }
-            self.shared.nodes.write().remove(name);
+        self.forget_if_gone(&mut node);
+    }
+
+    /// Takes a node that the inventory no longer has out of the table and the views.
+    pub(super) fn forget_if_gone(&self, node: &mut NodeState) {
+        if !node.is_gone() {
+            return;
         }
+        node.forget();
+        self.shared.views.remove(node.name());
+        if let Some(compatibility) = &self.shared.metrics.compatibility {
+            compatibility.forget(node.name());
+        }
+        self.shared.nodes.write().remove(node.name());
     }
 }

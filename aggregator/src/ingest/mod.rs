@@ -138,6 +138,11 @@ impl IngestState {
         self.shared.streams.load(Ordering::Relaxed)
     }
 
+    /// Nodes that something is kept for.
+    pub fn nodes(&self) -> usize {
+        self.shared.nodes.read().len()
+    }
+
     /// When a snapshot was stored last.
     pub fn delivered(&self) -> Option<Instant> {
         *self.shared.delivered.lock()

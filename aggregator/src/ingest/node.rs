@@ -88,6 +88,10 @@ impl NodeState {
         }
     }
 
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Says that the table of nodes no longer has this state: it takes no stream any more.
     pub(super) fn forget(&mut self) {
         self.forgotten = true;
@@ -111,24 +115,29 @@ impl NodeState {
         self.shard.newest()
     }
 
-    /// Makes an admitted stream the live one; the one before it ends.
+    /// Makes an admitted stream the live one; the one before it ends. `Err` if its agent or node is gone by now: a change
+    /// of the inventory that was announced before this can end no stream that opens after it.
     pub(super) fn open(
         &mut self,
         admitted: &Admitted,
         boot: &BootId,
         page_size: u64,
         inventory: &Inventory,
-    ) -> Opened {
-        self.shard.begin(boot);
-        self.page_size = page_size;
+    ) -> Result<Opened, Closed> {
         self.refresh(inventory);
-        self.generation += 1;
         let (end, ended) = oneshot::channel();
         let live = LiveStream { agent: Arc::clone(&admitted.pod), node_uid: admitted.node.uid.clone(), end };
+        if let Some(why) = self.objection_to(&live, inventory) {
+            return Err(why);
+        }
+        self.shard.begin(boot);
+        self.page_size = page_size;
+        self.bound();
+        self.generation += 1;
         self.close(Closed::Superseded);
         self.live = Some(live);
         let newest = self.shard.newest().map_or(BootTime(0), |newest| newest.boot);
-        Opened { generation: self.generation, end: ended, newest }
+        Ok(Opened { generation: self.generation, end: ended, newest })
     }
 
     /// Whether the stream of that generation is the live one.
@@ -161,6 +170,10 @@ impl NodeState {
         self.node = inventory.node(&self.name);
         self.pods = inventory.pods_on(&self.name);
         self.epoch += 1;
+        self.bound();
+    }
+
+    fn bound(&mut self) {
         self.shard.bound(self.limits().bounds(self.page_size));
     }
 
@@ -171,7 +184,10 @@ impl NodeState {
 
     /// Why the live stream may not go on, now that the inventory changed.
     pub(super) fn objection(&self, inventory: &Inventory) -> Option<Closed> {
-        let live = self.live.as_ref()?;
+        self.objection_to(self.live.as_ref()?, inventory)
+    }
+
+    fn objection_to(&self, live: &LiveStream, inventory: &Inventory) -> Option<Closed> {
         if self.node.as_ref().is_none_or(|node| node.uid != live.node_uid) {
             return Some(Closed::NodeGone);
         }

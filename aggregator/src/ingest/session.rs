@@ -20,9 +20,9 @@ use waggle_proto::{
 use super::{
     IngestState, Metrics,
     admission::Admitted,
-    fault::{Closed, Fault},
+    fault::{Closed, End, Fault},
     spread,
-    stream::{NodeStream, Now, Refused},
+    stream::{NodeStream, Now},
 };
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,28 +74,6 @@ impl ingest_server::Ingest for Service {
         // Before the hello: the agent may find that it streams to this process already.
         response.metadata_mut().insert(INSTANCE_HEADER, shared.instance.clone());
         Ok(response)
-    }
-}
-
-/// Why a stream ended.
-#[derive(Debug)]
-enum End {
-    Fault(Fault),
-    Closed(Closed),
-}
-
-impl From<Fault> for End {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<Refused> for End {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Fault(fault) => Self::Fault(fault),
-            Refused::Superseded => Self::Closed(Closed::Superseded),
-        }
     }
 }
 

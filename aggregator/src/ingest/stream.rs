@@ -17,7 +17,7 @@ use super::{
     admission::Admitted,
     agents::Presence,
     clock::NodeClock,
-    fault::{Closed, Fault},
+    fault::{Closed, End, Fault},
     node::NodeState,
     protocol::{Decoded, Decoder},
 };
@@ -38,20 +38,6 @@ pub(super) struct Now {
     pub(super) wall: SystemTime,
 }
 
-/// Why a message was not taken.
-#[derive(Debug)]
-pub(super) enum Refused {
-    Fault(Fault),
-    /// Another stream is the live one.
-    Superseded,
-}
-
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
 /// A stream after its `Hello`, as long as it is its node's live one.
 pub(super) struct NodeStream {
     state: IngestState,
@@ -70,17 +56,16 @@ pub(super) struct NodeStream {
 
 impl NodeStream {
     /// Makes an admitted stream its node's live one. Also returns what resolves when it has to end, and the newest
-    /// sample that is held already. `asked` is when the stream was asked for, which may be long
-    /// before `now`.
+    /// sample that is held already. `asked` is when the stream was asked for, which may be long before `now`.
     pub(super) fn open(
         state: &IngestState,
         admitted: &Admitted,
         hello: &Hello,
         asked: Instant,
         now: Instant,
-    ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), Fault> {
+    ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), End> {
         if hello.protocol != PROTOCOL_VERSION {
-            return Err(Fault::Protocol(hello.protocol));
+            return Err(Fault::Protocol(hello.protocol).into());
         }
         let boot = BootId::parse(&hello.boot_id).ok_or(Fault::Malformed("boot_id is not one"))?;
         let clock = hello.clock.ok_or(Fault::Malformed("the hello has no clock"))?;
@@ -95,6 +80,7 @@ impl NodeStream {
                 let underway = now.saturating_duration_since(asked);
                 locked.discard_after(&boot, read + underway + AHEAD);
                 let opened = locked.open(admitted, &boot, decoder.page_size(), &state.shared.inventory);
+                let opened = opened.inspect_err(|_| state.forget_if_gone(&mut locked))?;
                 // Under the lock, so that of two streams the later one is exported.
                 let agents = &state.shared.metrics.agents;
                 let Hello { agent_version, collector, refusals, .. } = hello;
@@ -121,13 +107,13 @@ impl NodeStream {
     }
 
     /// Takes one message, or refuses it and leaves everything as it was.
-    pub(super) fn take(&mut self, message: &Snapshot, now: Now) -> Result<(), Refused> {
+    pub(super) fn take(&mut self, message: &Snapshot, now: Now) -> Result<(), End> {
         let shared = Arc::clone(&self.state.shared);
         let mut node = self.node.lock();
         if !node.is_live(self.generation) {
             let lost = message.cpu_ns.len() as u64;
             Metrics::count_many(&shared.metrics.dropped, "superseded", lost);
-            return Err(Refused::Superseded);
+            return Err(End::Closed(Closed::Superseded));
         }
         let decoded = self.decoder.decode(message, &node.limits())?;
         if !decoded.replay {

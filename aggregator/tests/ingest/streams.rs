@@ -115,3 +115,37 @@ async fn messages_of_an_unknown_kind_are_ignored_and_counted() {
     assert!(world.exported().contains(&"messages_unknown_total 2".to_owned()), "{:?}", world.exported());
     assert_eq!(world.count("faults", "malformed"), 0);
 }
+
+/// Their agents are admitted, then the inventory changes, and only then do they say hello.
+#[tokio::test]
+async fn a_stream_whose_node_or_pod_is_gone_when_it_opens_is_ended() {
+    let world = World::new([]);
+    let port = world.port(None).await;
+    let open = || world.client(port.address, Some("token-n1"));
+    let mut client = open().await.unwrap();
+    let pod = (*world.inventory.pod("waggle-system", "agent-n1").unwrap()).clone();
+    world.inventory.delete_pod("waggle-system", "agent-n1", &pod.uid);
+    client.send(hello()).await;
+    assert!(client.end().await.expect("a status").message().starts_with("agent-gone"));
+    world.inventory.apply_pod(pod.clone());
+    let mut client = open().await.unwrap();
+    world.inventory.delete_node("n1");
+    for (namespace, name, uid) in [("waggle-system", "agent-n1", &*pod.uid), ("shop", "web-n1", &*uid("n1"))]
+    {
+        world.inventory.delete_pod(namespace, name, uid);
+    }
+    client.send(hello()).await;
+    assert!(client.end().await.expect("a status").message().starts_with("node-gone"));
+    until("no stream", || (port.state.streams() == 0).then_some(())).await;
+    assert_eq!(
+        (world.count("streams_closed", "agent-gone"), world.count("streams_closed", "node-gone")),
+        (1, 1)
+    );
+    assert!(
+        !world.exported().iter().any(|line| line.starts_with("collector_info")),
+        "{:?}",
+        world.exported()
+    );
+    assert_eq!(port.state.nodes(), 0, "nothing is kept for the node");
+    assert!(world.views.node("n1").is_none());
+}
