@@ -39,6 +39,7 @@ pub async fn follow(state: IngestState, shutdown: CancellationToken) {
         } else {
             for node in &nodes {
                 state.changed(node);
+                state.shared.admission.inventory_changed(node);
             }
             state.set_pace(state.shared.inventory.nodes().len());
         }
@@ -47,6 +48,7 @@ pub async fn follow(state: IngestState, shutdown: CancellationToken) {
 
 impl IngestState {
     fn all_changed(&self) {
+        self.shared.admission.inventory_replaced();
         let nodes: Vec<Arc<str>> = self.shared.nodes.read().keys().cloned().collect();
         for node in &nodes {
             self.changed(node);

@@ -30,6 +30,7 @@ mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod waiters;
 
 use std::{
     collections::HashMap,
@@ -44,7 +45,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 
-pub use admission::{Admission, Admitted, Listed};
+pub use admission::{Admission, Admitted};
 pub use agents::Agents;
 pub use fault::{Closed, Fault, Refusal};
 pub use follow::follow;
@@ -54,7 +55,10 @@ pub use metrics::Metrics;
 pub use protocol::{Decoded, Decoder, LiveContainer, Ownership, UnmeasuredPod};
 pub use review::{KubeReviewer, Review, ReviewError, TokenReviewer};
 
-use crate::{inventory::Inventory, view::Views};
+use crate::{
+    inventory::{Inventory, Synced},
+    view::Views,
+};
 use node::NodeState;
 
 /// Largest message that is read, bytes.
@@ -104,7 +108,7 @@ impl IngestState {
         inventory: Inventory,
         views: Views,
         reviewer: Arc<dyn TokenReviewer>,
-        listed: Listed,
+        listed: Synced,
         metrics: Metrics,
     ) -> Self {
         let admission = Admission::new(

@@ -14,7 +14,11 @@ use std::{
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
@@ -25,7 +29,7 @@ use waggle_agent::{
 };
 use waggle_aggregator::{
     ingest::{self, Config, IngestState, Metrics, Review, ReviewError, TokenReviewer},
-    inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
+    inventory::{Container, Indexed, Inventory, Labels, Node, Pod, Synced},
     units::{Bytes, ContainerId, NanoCores},
     view::{NodeView, Views},
 };
@@ -190,7 +194,7 @@ impl World {
             self.inventory.clone(),
             self.views.clone(),
             reviewer,
-            Box::new(|| true),
+            Synced::new(watch::channel(true).1, watch::channel(true).1),
             self.metrics.clone(),
         );
         let provider = rustls::crypto::aws_lc_rs::default_provider();

@@ -7,12 +7,13 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 use waggle_proto::ingest::{Clock, Container, Hello, NodeTotals, Snapshot};
 
 use super::{Admitted, IngestState, NodeStream, Now};
 use crate::{
     ingest::{Config, Metrics, Review, ReviewError, TokenReviewer},
-    inventory::{self, Indexed, Inventory, Labels, Node, Pod},
+    inventory::{self, Indexed, Inventory, Labels, Node, Pod, Synced},
     units::{Bytes, ContainerId, NanoCores},
     view::{Measured, Views},
 };
@@ -84,8 +85,9 @@ impl World {
             node: inventory.node("n1").unwrap(),
             expires: None,
         };
+        let listed = Synced::new(watch::channel(true).1, watch::channel(true).1);
         let (reviewer, metrics) = (Arc::new(NoReviewer), Metrics::default());
-        let state = IngestState::new(config, inventory, views.clone(), reviewer, Box::new(|| true), metrics);
+        let state = IngestState::new(config, inventory, views.clone(), reviewer, listed, metrics);
         let start = Now { monotonic: Instant::now(), wall: SystemTime::now() };
         Self { state, views, admitted, start, wall_step: 0, reported: 0 }
     }
