@@ -9,6 +9,10 @@ mod world;
 mod addresses;
 #[path = "ingest/admission.rs"]
 mod admission;
+#[path = "ingest/agent.rs"]
+mod agent;
+#[path = "ingest/client.rs"]
+mod client;
 #[path = "ingest/fleet.rs"]
 mod fleet;
 #[path = "ingest/log.rs"]
@@ -23,5 +27,7 @@ mod refusals;
 mod replay;
 #[path = "ingest/streams.rs"]
 mod streams;
+#[path = "ingest/tokens.rs"]
+mod tokens;
 #[path = "ingest/unmeasured.rs"]
 mod unmeasured;

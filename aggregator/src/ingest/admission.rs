@@ -87,15 +87,16 @@ impl Admission {
         }
     }
 
-    /// Admits the stream that carries this metadata, or says why not.
+    /// Admits the stream that carries this metadata, or says why not. Records in the current span which `pod` and `node`
+    /// its token names.
     pub async fn admit(&self, metadata: &MetadataMap, inventory: &Inventory) -> Result<Admitted, Refusal> {
         let token = bearer(metadata)?;
         let review = self.review(token).await?;
+        let span = tracing::Span::current();
+        span.record("pod", one(&review, POD_NAME)).record("node", one(&review, NODE_NAME));
         let claims = self.judge(&review)?;
         let (pod, node) = self.find(&claims, inventory).await?;
-        tracing::debug!(
-            node = %node.name, pod = %pod.name, credential = ?one(&review, CREDENTIAL_ID), "agent admitted"
-        );
+        tracing::debug!(credential = ?one(&review, CREDENTIAL_ID), "agent admitted");
         Ok(Admitted { pod, node, expires: expiry(token) })
     }
 

@@ -1,8 +1,9 @@
 //! One node as the agent port sees it: its shard, its pods, its live stream. Every change ends in a new view. The lock
 //! around it is the node's own: nodes never wait for each other, and readers of views never wait for it.
 
+mod ownership;
+
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use super::{
     admission::Admitted,
     fault::{Closed, Fault},
     limits::Limits,
-    protocol::{Decoded, Decoder, Ownership, UnmeasuredPod},
+    protocol::{Decoded, Decoder},
 };
 use crate::{
     inventory::{Inventory, Node, Pod},
@@ -61,13 +62,6 @@ pub(super) struct Opened {
     pub(super) end: oneshot::Receiver<Closed>,
     /// Newest sample held of this boot.
     pub(super) newest: BootTime,
-}
-
-/// Samples of a message that were not stored, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Dropped {
-    pub(super) foreign: u64,
-    pub(super) unknown: u64,
 }
 
 impl NodeState {
@@ -202,61 +196,6 @@ impl NodeState {
         self.epoch
     }
 
-    /// Judges which of the stream's containers are stored. `anew`: the inventory changed since the last time.
-    pub(super) fn judge(
-        &self,
-        decoder: &mut Decoder,
-        boot: BootTime,
-        hold: Duration,
-        anew: bool,
-        inventory: &Inventory,
-    ) -> Dropped {
-        let mut uids: Option<HashSet<&str>> = None;
-        let mut dropped = Dropped::default();
-        for live in decoder.live() {
-            let since = match live.ownership {
-                Ownership::Accepted | Ownership::Foreign | Ownership::Unknown if !anew => {
-                    dropped.add(live.ownership);
-                    continue;
-                }
-                Ownership::Held(since) => Some(since),
-                _ => None,
-            };
-            let uids = uids.get_or_insert_with(|| self.uids());
-            live.ownership = if uids.contains(&*live.key.pod) {
-                Ownership::Accepted
-            } else if inventory.pod_with_uid(&live.key.pod).is_some() {
-                Ownership::Foreign
-            } else {
-                match (live.ownership, since) {
-                    (Ownership::Unknown, _) => Ownership::Unknown,
-                    (_, Some(since)) if boot.since(since) >= hold => Ownership::Unknown,
-                    (_, Some(since)) => Ownership::Held(since),
-                    (_, None) => Ownership::Held(boot),
-                }
-            };
-            dropped.add(live.ownership);
-        }
-        dropped
-    }
-
-    /// How many of these are pods on this node.
-    pub(super) fn own_pods(&self, reported: &[UnmeasuredPod]) -> usize {
-        if reported.is_empty() {
-            return 0;
-        }
-        let uids = self.uids();
-        let own: HashSet<&str> =
-            reported.iter().map(|pod| &*pod.uid).filter(|uid| uids.contains(uid)).collect();
-        own.len()
-    }
-
-    /// The UIDs that cgroup paths on this node have.
-    fn uids(&self) -> HashSet<&str> {
-        let fixed = self.pods.iter().filter_map(|pod| pod.static_uid.as_deref());
-        self.pods.iter().map(|pod| &*pod.uid).chain(fixed).collect()
-    }
-
     /// Stores a decoded message.
     pub(super) fn apply(
         &mut self,
@@ -310,15 +249,5 @@ impl NodeState {
         }
         let previous = views.node(&self.name).unwrap_or_default();
         views.publish(Arc::clone(&self.name), self.join.view(&self.shard, &previous));
-    }
-}
-
-impl Dropped {
-    fn add(&mut self, ownership: Ownership) {
-        match ownership {
-            Ownership::Foreign => self.foreign += 1,
-            Ownership::Unknown => self.unknown += 1,
-            Ownership::New | Ownership::Accepted | Ownership::Held(_) => {}
-        }
     }
 }

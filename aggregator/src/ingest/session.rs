@@ -1,6 +1,7 @@
 //! One stream, from its admission to its end.
 
 use std::{
+    net::SocketAddr,
     sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime},
 };
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::{Instrument, field::Empty};
 use waggle_proto::{
     INSTANCE_HEADER,
     ingest::{
@@ -57,19 +59,21 @@ impl ingest_server::Ingest for Service {
     ) -> Result<Response<Self::ReportStream>, Status> {
         // Before admission, which may take long: the agent's `Hello` was made before it opened the stream.
         let asked = Instant::now();
+        let peer = request.extensions().get::<SocketAddr>().copied();
+        // Admission records which pod and node the token names, so that every later line has them.
+        let span =
+            tracing::warn_span!("agent", peer = peer.map(tracing::field::display), pod = Empty, node = Empty);
         let shared = &self.state.shared;
-        let admitted = match shared.admission.admit(request.metadata(), &shared.inventory).await {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                Metrics::count(&shared.metrics.refused, refusal.reason());
-                tracing::warn!(reason = refusal.reason(), "an agent's stream was refused");
-                return Err(refusal.status());
-            }
-        };
+        let admission = shared.admission.admit(request.metadata(), &shared.inventory);
+        let admitted = admission.instrument(span.clone()).await.map_err(|refusal| {
+            Metrics::count(&shared.metrics.refused, refusal.reason());
+            span.in_scope(|| tracing::warn!(reason = refusal.reason(), "an agent's stream was refused"));
+            refusal.status()
+        })?;
         let (out, answers) = mpsc::channel(4);
         let messages = request.into_inner();
         let session = Session { state: self.state.clone(), admitted, asked, messages, out };
-        tokio::spawn(session.run(self.shutdown.clone()));
+        tokio::spawn(session.run(self.shutdown.clone()).instrument(span));
         let mut response = Response::new(ReceiverStream::new(answers));
         // Before the hello: the agent may find that it streams to this process already.
         response.metadata_mut().insert(INSTANCE_HEADER, shared.instance.clone());
@@ -95,16 +99,15 @@ impl Session {
             () = shutdown.cancelled() => End::Closed(Closed::Shutdown),
             end = self.stream() => end,
         };
-        let node = &*self.admitted.node.name;
         let status = match end {
             End::Fault(fault) => {
                 Metrics::count(&state.shared.metrics.faults, fault.reason());
-                tracing::warn!(node, %fault, "an agent's stream was ended");
+                tracing::warn!(%fault, "an agent's stream was ended");
                 Some(fault.status())
             }
             End::Closed(closed) => {
                 Metrics::count(&state.shared.metrics.closed, closed.reason());
-                tracing::info!(node, reason = closed.reason(), "an agent's stream ended");
+                tracing::info!(reason = closed.reason(), "an agent's stream ended");
                 closed.status()
             }
         };
@@ -134,7 +137,7 @@ impl Session {
         let (mut stream, mut end, newest) =
             NodeStream::open(&self.state, &self.admitted, &hello, self.asked, Instant::now())?;
         tracing::info!(
-            node = &*self.admitted.node.name, agent = hello.agent_version, collector = hello.collector,
+            agent = hello.agent_version, collector = hello.collector,
             refusals = ?hello.refusals, newest_boot_ns = newest.0, "an agent's stream is live"
         );
         let nodes = u32::try_from(self.state.shared.inventory.nodes().len()).unwrap_or(u32::MAX);

@@ -215,7 +215,7 @@ impl Shard {
         while let Some(reading) = readings.next() {
             match self.columns.get_mut(at) {
                 Some(column) if column.key().cgroup == reading.key.cgroup => {
-                    column.push(slot, &reading, check)
+                    column.push(slot, &reading, check);
                 }
                 _ => return self.rearrange(slot, at, reading, readings, check),
             }

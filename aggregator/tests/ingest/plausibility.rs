@@ -7,9 +7,10 @@ use waggle_aggregator::units::Bytes;
 use waggle_proto::ingest::{Container, NodeTotals, PodTotals, Snapshot, agent_message::Message};
 
 use crate::{
+    client::Client,
     log::Log,
     messages::{hello, snapshot, totals, unchanged},
-    world::{Client, INTERVAL, Port, SECOND, World, container, pod, until},
+    world::{INTERVAL, Port, SECOND, World, container, pod, until},
 };
 
 /// Another pod on node n1.

@@ -7,8 +7,11 @@ use waggle_aggregator::{ingest::Review, inventory::Node};
 use waggle_proto::ingest::{Container, PodTotals, Snapshot, agent_message::Message};
 
 use crate::{
+    agent::Agent,
+    client::Client,
     messages::{hello, snapshot, totals},
-    world::{Agent, Client, INTERVAL, SECOND, World, agent_review, container, pod, uid, until},
+    tokens::agent_review,
+    world::{INTERVAL, SECOND, World, container, pod, uid, until},
 };
 
 /// Node n2, live and served, and asserted to go on untouched.
@@ -210,7 +213,7 @@ async fn a_frame_that_is_no_message_ends_the_stream() {
     let mut neighbour = Neighbour::start(&world, port.address).await;
     let before = world.views.node("n2").unwrap();
     let Client { channel, .. } = world.client(port.address, Some("token-n1")).await.unwrap();
-    let status = crate::world::corrupt(channel, "token-n1").await;
+    let status = crate::client::corrupt(channel, "token-n1").await;
     assert_eq!(status.as_deref(), Some("3"), "grpc-status is INVALID_ARGUMENT");
     until("the fault is counted", || (world.count("faults", "malformed") == 1).then_some(())).await;
     neighbour.is_undisturbed(&world, &before).await;

@@ -8,7 +8,8 @@ use waggle_proto::ingest::{AgentMessage, agent_message::Message};
 use crate::{
     log::Log,
     messages::{hello, snapshot},
-    world::{INTERVAL, World, agent_review, pod, uid, until},
+    tokens::agent_review,
+    world::{INTERVAL, World, pod, uid, until},
 };
 
 #[tokio::test]

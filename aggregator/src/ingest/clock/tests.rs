@@ -12,15 +12,15 @@ const UPTIME: u64 = 5000 * SECOND;
 /// before.
 #[derive(Debug, Clone)]
 struct Step {
-    pace_ms: u64,
-    delay_ms: u64,
-    paused_ms: u64,
+    pace: u64,
+    delay: u64,
+    paused: u64,
 }
 
-fn steps(paused_ms: impl Strategy<Value = u64>) -> impl Strategy<Value = Vec<Step>> {
+fn steps(paused: impl Strategy<Value = u64>) -> impl Strategy<Value = Vec<Step>> {
     let delay = prop_oneof![6 => 1..20_u64, 1 => 20..900_u64];
-    let step = (900..1100_u64, delay, paused_ms);
-    let step = step.prop_map(|(pace_ms, delay_ms, paused_ms)| Step { pace_ms, delay_ms, paused_ms });
+    let step = (900..1100_u64, delay, paused);
+    let step = step.prop_map(|(pace, delay, paused)| Step { pace, delay, paused });
     prop::collection::vec(step, 1..300)
 }
 
@@ -35,9 +35,9 @@ struct Message {
 fn messages(steps: &[Step], ppm: i64) -> Vec<Message> {
     let (mut taken_ms, mut awake_ms, mut received_ms) = (0, 0, 0);
     let message = |step: &Step| {
-        taken_ms += step.pace_ms + step.paused_ms;
-        awake_ms += step.pace_ms;
-        received_ms = (taken_ms + step.delay_ms).max(received_ms);
+        taken_ms += step.pace + step.paused;
+        awake_ms += step.pace;
+        received_ms = (taken_ms + step.delay).max(received_ms);
         let drift_ns = i64::try_from(awake_ms).unwrap() * ppm;
         let boot = (UPTIME + awake_ms * 1_000_000).checked_add_signed(drift_ns).unwrap();
         Message { taken_ms, received_ms, boot: BootTime(boot) }
@@ -93,7 +93,7 @@ proptest! {
         let mut clock = NodeClock::new(messages[0].boot, at(start, messages[0].received_ms));
         let mut resumed = 0;
         for (index, message) in messages.iter().enumerate() {
-            if steps[index].paused_ms > 0 {
+            if steps[index].paused > 0 {
                 resumed = index;
             }
             let received = at(start, message.received_ms);
