@@ -181,8 +181,7 @@ impl Prepared {
             authorizer: Authorizer::new(clients.reviews.clone(), auth_metrics),
         };
         let reviewer = Arc::new(KubeReviewer::new(clients.reviews.clone()));
-        let known = synced.clone();
-        let listed = Box::new(move || known.pods() && known.nodes());
+        let listed = synced.clone();
         let state =
             IngestState::new(ingest, inventory.clone(), views.clone(), reviewer, listed, ingest_metrics);
 

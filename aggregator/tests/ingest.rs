@@ -9,13 +9,25 @@ mod world;
 mod addresses;
 #[path = "ingest/admission.rs"]
 mod admission;
+#[path = "ingest/agent.rs"]
+mod agent;
+#[path = "ingest/client.rs"]
+mod client;
 #[path = "ingest/fleet.rs"]
 mod fleet;
+#[path = "ingest/log.rs"]
+mod log;
+#[path = "ingest/messages.rs"]
+mod messages;
+#[path = "ingest/plausibility.rs"]
+mod plausibility;
 #[path = "ingest/refusals.rs"]
 mod refusals;
 #[path = "ingest/replay.rs"]
 mod replay;
 #[path = "ingest/streams.rs"]
 mod streams;
+#[path = "ingest/tokens.rs"]
+mod tokens;
 #[path = "ingest/unmeasured.rs"]
 mod unmeasured;

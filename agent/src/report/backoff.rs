@@ -7,6 +7,8 @@ const RECENT: Duration = Duration::from_mins(2);
 const FIRST: Duration = Duration::from_millis(250);
 const RECENT_CAP: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_mins(1);
+/// A stream that was live for this long worked, so its end is a new failure. The streams of a broken agent end sooner.
+const WORKED: Duration = Duration::from_secs(10);
 
 /// How a stream, or an attempt at one, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,21 @@ pub enum Ended {
     Unreachable,
     /// The aggregator does not want this stream.
     Refused,
+    /// A newer stream of this node took its place: another agent runs here.
+    Superseded,
+}
+
+impl Ended {
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Lost => "lost",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Superseded => "superseded",
+        }
+    }
 }
 
 /// Delays of one address.
@@ -39,11 +56,17 @@ impl Default for Backoff {
 impl Backoff {
     /// A stream was live for `span`; its aggregator wants a first reconnect spread over `spread`.
     ///
-    /// A stream that ends soon after its welcome does not reset the backoff. Otherwise two agents on one node would
-    /// supersede each other twice a second, indefinitely.
+    /// A stream that is refused soon after its welcome does not reset the backoff, nor one that is superseded before
+    /// the longest wait is over. Otherwise two agents on one node would supersede each other twice a second,
+    /// indefinitely.
     pub fn was_live(&mut self, spread: Duration, span: Duration, ended: Ended) {
         self.spread = spread;
-        if ended != Ended::Refused || span >= RECENT {
+        let least = match ended {
+            Ended::Planned | Ended::Lost | Ended::Unreachable => Duration::ZERO,
+            Ended::Refused => WORKED,
+            Ended::Superseded => RECENT,
+        };
+        if span >= least {
             *self = Self { spread, ..Self::default() };
         }
     }
@@ -61,7 +84,7 @@ impl Backoff {
             Ended::Unreachable if self.waited < RECENT => {
                 (FIRST * 2_u32.saturating_pow(self.failures)).min(RECENT_CAP.max(self.spread))
             }
-            Ended::Unreachable | Ended::Refused => {
+            Ended::Unreachable | Ended::Refused | Ended::Superseded => {
                 (RECENT_CAP * 2_u32.saturating_pow(self.failures.min(16))).min(CAP)
             }
         };
@@ -115,15 +138,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_worked_for_a_while_starts_the_waits_again() {
+        for (span, first) in [(9, 16), (10, 1)] {
+            let mut backoff = Backoff::default();
+            for _ in 0..4 {
+                backoff.delay(Ended::Refused, 1.0);
+            }
+            backoff.was_live(RECENT_CAP, Duration::from_secs(span), Ended::Refused);
+            assert_eq!(backoff.delay(Ended::Refused, 1.0).as_secs(), first, "after {span} s");
+        }
+    }
+
+    #[test]
     fn two_agents_of_one_node_supersede_each_other_ever_more_rarely() {
         let mut backoff = Backoff::default();
         let mut delays = Vec::new();
         for _ in 0..4 {
-            backoff.was_live(RECENT_CAP, Duration::from_secs(1), Ended::Refused);
-            delays.push(backoff.delay(Ended::Refused, 1.0).as_secs());
+            backoff.was_live(RECENT_CAP, Duration::from_secs(1), Ended::Superseded);
+            delays.push(backoff.delay(Ended::Superseded, 1.0).as_secs());
         }
         assert_eq!(delays, [1, 2, 4, 8]);
-        backoff.was_live(RECENT_CAP, RECENT, Ended::Refused);
-        assert_eq!(backoff.delay(Ended::Refused, 1.0).as_secs(), 1);
+        backoff.was_live(RECENT_CAP, RECENT, Ended::Superseded);
+        assert_eq!(backoff.delay(Ended::Superseded, 1.0).as_secs(), 1);
     }
 }

@@ -14,6 +14,8 @@ pub struct Metrics {
     pub snapshots: Counter,
     /// Bytes of their messages.
     pub bytes: Counter,
+    /// Answers of a kind that this version does not know.
+    pub unknown: Counter,
     /// Streams and attempts that ended, by how.
     pub ended: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -25,6 +27,7 @@ impl Metrics {
         registry.register("streams", "Streams that an aggregator has welcomed", self.streams.clone());
         registry.register("snapshots", "Snapshots sent", self.snapshots.clone());
         registry.register("bytes", "Bytes of the snapshots sent", self.bytes.clone());
+        registry.register("answers_unknown", "Answers of an unknown kind, ignored", self.unknown.clone());
         registry.register("streams_ended", "Streams and attempts that ended", self.ended.clone());
     }
 }

@@ -13,6 +13,7 @@ mod connect;
 mod encode;
 mod metrics;
 mod names;
+mod outcome;
 mod replicas;
 mod resolve;
 mod ring;
@@ -20,6 +21,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod welcome;
 
 use std::{
     fmt,

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 use waggle_proto::{
     INSTANCE_HEADER, PROTOCOL_VERSION,
     ingest::{
@@ -22,49 +22,16 @@ use waggle_proto::{
     },
 };
 
-use super::{Backoff, ConnectError, Encoder, Ended, Shared, status::Collector};
+use super::{
+    Backoff, Encoder, Ended, Shared,
+    outcome::{Finished, StreamError},
+    status::Collector,
+    welcome::welcome,
+};
 use crate::collect::BootTime;
 
 /// Covers a TokenReview and the time that the aggregator gives its inventory.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What an attempt came to.
-#[derive(Debug, thiserror::Error)]
-enum StreamError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("the aggregator at {address} ended the stream: {} ({:?})", .status.message(), .status.code())]
-    Status { address: SocketAddr, status: Status },
-    #[error("the aggregator at {0} did not welcome the stream in time")]
-    NoWelcome(SocketAddr),
-}
-
-/// How an attempt ended that did not fail.
-#[derive(Debug)]
-enum Finished {
-    /// The aggregator closed the stream as planned.
-    Planned,
-    /// Another address already has a stream to that process, which this text identifies.
-    SameReplica(String),
-}
-
-impl StreamError {
-    fn ended(&self, live: bool) -> Ended {
-        match self {
-            Self::Status { status, .. } => match status.code() {
-                Code::Unauthenticated
-                | Code::PermissionDenied
-                | Code::InvalidArgument
-                | Code::ResourceExhausted
-                | Code::FailedPrecondition
-                | Code::Aborted => Ended::Refused,
-                _ if live => Ended::Lost,
-                _ => Ended::Unreachable,
-            },
-            _ => Ended::Unreachable,
-        }
-    }
-}
 
 /// Streams to `address` for as long as it is wanted; returns it when it no longer is and its stream has ended.
 pub(super) async fn run(
@@ -78,8 +45,7 @@ pub(super) async fn run(
     loop {
         let renewal = Arc::new(Notify::new());
         let mut attempt =
-            Attempt { shared: Arc::clone(&shared), address, spread: None, renewal: Arc::clone(&renewal) };
-        let begun = Instant::now();
+            Attempt { shared: Arc::clone(&shared), address, welcomed: None, renewal: Arc::clone(&renewal) };
         let mut stream = Box::pin(async move {
             let result = attempt.stream().await;
             (attempt, result)
@@ -93,7 +59,11 @@ pub(super) async fn run(
         };
         let Some((attempt, result)) = ended else {
             leaving.spawn(async move {
-                let (attempt, _) = stream.await;
+                let (attempt, result) = stream.await;
+                match result {
+                    Ok(_) => tracing::info!(%address, "a stream that was renewed ended"),
+                    Err(error) => tracing::info!(%address, %error, "a stream that was renewed ended"),
+                }
                 attempt.shared.metrics.ended.get_or_create(&[("how", "planned")]).inc();
             });
             continue;
@@ -111,41 +81,51 @@ pub(super) async fn run(
                 }
                 return address;
             }
-            Err(error) => error.ended(attempt.spread.is_some()),
+            Err(error) => error.ended(attempt.welcomed.is_some()),
         };
-        if let Some(spread) = attempt.spread {
-            backoff.was_live(spread, begun.elapsed(), ended);
+        shared.metrics.ended.get_or_create(&[("how", ended.label())]).inc();
+        let lived = attempt.welcomed.as_ref().map(|welcomed| welcomed.at.elapsed());
+        if let (Some(welcomed), Some(lived)) = (&attempt.welcomed, lived) {
+            backoff.was_live(welcomed.spread, lived, ended);
             if ended != Ended::Planned {
                 shared.lost.notify_one();
             }
         }
-        if let Err(error) = &result {
-            // Log at 1, 2, 4, 8 … failures.
-            if backoff.failures() == 0 || backoff.failures().is_power_of_two() {
-                tracing::warn!(%address, %error, failures = backoff.failures(), "no stream to the aggregator");
+        let failures = backoff.failures();
+        let retry_in = backoff.delay(ended, fastrand::f64());
+        match (&result, lived) {
+            (Err(error), Some(lived)) => {
+                tracing::warn!(%address, %error, ?lived, ?retry_in, "a stream to the aggregator ended, reconnecting");
             }
+            // Log at 1, 2, 4, 8 … failures.
+            (Err(error), None) if failures == 0 || failures.is_power_of_two() => {
+                tracing::warn!(%address, %error, failures, ?retry_in, "no stream to the aggregator");
+            }
+            (Ok(_), Some(lived)) => {
+                tracing::info!(%address, ?lived, "the aggregator ended the stream as planned, reconnecting");
+            }
+            _ => {}
         }
-        let label = match ended {
-            Ended::Planned => "planned",
-            Ended::Lost => "lost",
-            Ended::Unreachable => "unreachable",
-            Ended::Refused => "refused",
-        };
-        shared.metrics.ended.get_or_create(&[("how", label)]).inc();
         if !wanted.borrow().contains(&address) {
             return address;
         }
-        tokio::time::sleep(backoff.delay(ended, fastrand::f64())).await;
+        tokio::time::sleep(retry_in).await;
     }
 }
 
 struct Attempt {
     shared: Arc<Shared>,
     address: SocketAddr,
-    /// From the welcome, once there was one.
-    spread: Option<Duration>,
+    welcomed: Option<Welcomed>,
     /// Notified when the aggregator asks for a new stream.
     renewal: Arc<Notify>,
+}
+
+/// An aggregator took the stream.
+struct Welcomed {
+    at: Instant,
+    /// Over which it wants a first reconnect to be spread.
+    spread: Duration,
 }
 
 impl Attempt {
@@ -172,7 +152,9 @@ impl Attempt {
             let mut answers = response.into_inner();
             // The channel has room for this one.
             let _ = out.try_send(hello);
-            let welcome = welcome(&mut answers).await.map_err(|status| self.status(status))?;
+            let welcome = welcome(&mut answers, &self.shared.metrics.unknown)
+                .await
+                .map_err(|status| self.status(status))?;
             Ok::<_, StreamError>(Ok((answers, welcome, claim)))
         };
         let (answers, welcome, _claim) = match tokio::time::timeout(WELCOME_TIMEOUT, called).await {
@@ -181,7 +163,8 @@ impl Attempt {
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(StreamError::NoWelcome(self.address)),
         };
-        self.spread = Some(millis(welcome.reconnect_spread_ms));
+        let spread = millis(welcome.reconnect_spread_ms);
+        self.welcomed = Some(Welcomed { at: Instant::now(), spread });
         tracing::info!(
             address = %self.address, newest_boot_ns = welcome.newest_boot_ns, interval_ms = welcome.interval_ms,
             "streaming to the aggregator"
@@ -232,13 +215,16 @@ impl Attempt {
             tokio::select! {
                 biased;
                 answer = answers.message() => match answer? {
-                    Some(AggregatorMessage { message: Some(aggregator_message::Message::Pace(new)) }) => {
-                        pace = millis(new.interval_ms);
-                    }
-                    Some(AggregatorMessage { message: Some(aggregator_message::Message::Renew(_)) }) => {
-                        self.renewal.notify_one();
-                    }
-                    Some(_) => return Err(Status::failed_precondition("an answer is not one of the protocol")),
+                    Some(answer) => match answer.message {
+                        Some(aggregator_message::Message::Pace(new)) => pace = millis(new.interval_ms),
+                        Some(aggregator_message::Message::Renew(_)) => self.renewal.notify_one(),
+                        Some(aggregator_message::Message::Welcome(_)) => {
+                            return Err(Status::failed_precondition("a second welcome"));
+                        }
+                        None => {
+                            self.shared.metrics.unknown.inc();
+                        }
+                    },
                     None => return Ok(()),
                 },
                 room = out.reserve(), if due => {
@@ -285,13 +271,6 @@ impl Attempt {
             *sent = current;
         }
         Some((AgentMessage { message: Some(agent_message::Message::Snapshot(snapshot)) }, boot))
-    }
-}
-
-async fn welcome(answers: &mut Streaming<AggregatorMessage>) -> Result<Welcome, Status> {
-    match answers.message().await?.and_then(|answer| answer.message) {
-        Some(aggregator_message::Message::Welcome(welcome)) => Ok(welcome),
-        _ => Err(Status::failed_precondition("the first answer is not a welcome")),
     }
 }
 

@@ -32,13 +32,13 @@ type Dropped = Family<[(&'static str, &'static str); 1], Counter>;
 /// All live agents. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Agents {
-    live: Arc<Mutex<Live>>,
+    live: Arc<Mutex<ByNode>>,
     next: Arc<AtomicU64>,
     dropped: Dropped,
 }
 
 #[derive(Debug, Default)]
-struct Live {
+struct ByNode {
     nodes: HashMap<Arc<str>, Agent>,
     series: usize,
 }
@@ -120,7 +120,7 @@ fn is_fit(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST_TEXT && text.bytes().all(fit)
 }
 
-impl Live {
+impl ByNode {
     /// Within the limit of all nodes together: beyond it a node's refusals are left out first, then the node.
     fn replace(&mut self, node: &Arc<str>, mut agent: Agent, dropped: &Dropped) {
         self.remove(node);

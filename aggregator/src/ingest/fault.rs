@@ -38,20 +38,6 @@ pub enum Fault {
         /// The newest instant held.
         newest: u64,
     },
-    /// More CPU time than the node can have given, to one container or to all together.
-    #[error("implausible-cpu: {used_ns} ns within {span_ns} ns is more than the node's capacity")]
-    ImplausibleCpu {
-        /// CPU time claimed.
-        used_ns: u64,
-        /// In this span.
-        span_ns: u64,
-    },
-    /// More memory than the node has, in one container or in all together.
-    #[error("implausible-memory: {0} bytes is more than the node's capacity")]
-    ImplausibleMemory(u64),
-    /// The node's boot clock runs ahead of time.
-    #[error("implausible-clock: the sample's boot time lies {0} ns ahead")]
-    ImplausibleClock(u64),
     /// Another protocol version.
     #[error("protocol: version {0} is not spoken here, expected {version}", version = waggle_proto::PROTOCOL_VERSION)]
     Protocol(u32),
@@ -66,9 +52,6 @@ impl Fault {
             Self::TooManyContainers { .. } => "too-many-containers",
             Self::TooManyPods { .. } => "too-many-pods",
             Self::OutOfOrder { .. } => "out-of-order",
-            Self::ImplausibleCpu { .. } => "implausible-cpu",
-            Self::ImplausibleMemory(_) => "implausible-memory",
-            Self::ImplausibleClock(_) => "implausible-clock",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -110,7 +93,7 @@ pub enum Refusal {
     /// The review could not be made.
     ReviewUnavailable,
     /// Too many reviews wait already.
-    GateFull,
+    QueueFull,
 }
 
 impl Refusal {
@@ -127,7 +110,7 @@ impl Refusal {
             Self::NodeMismatch => "node-mismatch",
             Self::NotListed => "not-listed",
             Self::ReviewUnavailable => "review-unavailable",
-            Self::GateFull => "gate-full",
+            Self::QueueFull => "queue-full",
         }
     }
 
@@ -137,7 +120,7 @@ impl Refusal {
             Self::PodMismatch | Self::NodeMismatch => {
                 Status::permission_denied("this credential may not report for a node")
             }
-            Self::NotListed | Self::ReviewUnavailable | Self::GateFull => {
+            Self::NotListed | Self::ReviewUnavailable | Self::QueueFull => {
                 let mut hint = MetadataMap::new();
                 hint.insert("grpc-retry-pushback-ms", MetadataValue::from_static("1000"));
                 let text = "the credential cannot be reviewed now, try again later";
@@ -187,5 +170,24 @@ impl Closed {
             Self::NodeGone => Some(Status::permission_denied("node-gone: the node is no more")),
             Self::Shutdown => Some(Status::unavailable("shutdown: the aggregator is going away")),
         }
+    }
+}
+
+/// Why a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    Fault(Fault),
+    Closed(Closed),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Closed> for End {
+    fn from(closed: Closed) -> Self {
+        Self::Closed(closed)
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::IngestState;
+use super::{IngestState, node::NodeState};
 
 /// Runs until `shutdown`. Changes that come together are taken together.
 pub async fn follow(state: IngestState, shutdown: CancellationToken) {
@@ -39,6 +39,7 @@ pub async fn follow(state: IngestState, shutdown: CancellationToken) {
         } else {
             for node in &nodes {
                 state.changed(node);
+                state.shared.admission.inventory_changed(node);
             }
             state.set_pace(state.shared.inventory.nodes().len());
         }
@@ -47,6 +48,7 @@ pub async fn follow(state: IngestState, shutdown: CancellationToken) {
 
 impl IngestState {
     fn all_changed(&self) {
+        self.shared.admission.inventory_replaced();
         let nodes: Vec<Arc<str>> = self.shared.nodes.read().keys().cloned().collect();
         for node in &nodes {
             self.changed(node);
@@ -64,13 +66,19 @@ impl IngestState {
             node.close(why);
         }
         node.publish(&self.shared.views);
-        if node.is_gone() {
-            node.forget();
-            self.shared.views.remove(name);
-            if let Some(compatibility) = &self.shared.metrics.compatibility {
-                compatibility.forget(name);
-            }
-            self.shared.nodes.write().remove(name);
+        self.forget_if_gone(&mut node);
+    }
+
+    /// Takes a node that the inventory no longer has out of the table and the views.
+    pub(super) fn forget_if_gone(&self, node: &mut NodeState) {
+        if !node.is_gone() {
+            return;
         }
+        node.forget();
+        self.shared.views.remove(node.name());
+        if let Some(compatibility) = &self.shared.metrics.compatibility {
+            compatibility.forget(node.name());
+        }
+        self.shared.nodes.write().remove(node.name());
     }
 }

@@ -1,7 +1,7 @@
 //! The rim of the agent port: TCP, TLS 1.3, HTTP/2. Handshakes are limited separately from admitted streams, so that
 //! a storm of reconnects cannot starve the streams that are up.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -14,6 +14,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::interceptor::InterceptedService;
 use waggle_proto::ingest::ingest_server::IngestServer;
 
 use super::{IngestState, MAX_MESSAGE, Metrics, session::Service};
@@ -58,10 +59,10 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
             permit = Arc::clone(&handshakes).acquire_owned() => permit.map_err(io::Error::other)?,
         };
-        let tcp = tokio::select! {
+        let (tcp, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((tcp, _)) => tcp,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, or a peer that left while it queued: neither is a reason to stop.
                     tracing::warn!(%error, "cannot accept an agent's connection");
@@ -75,7 +76,7 @@ pub async fn serve(
             let stream = handshake(&acceptor, tcp, &state.shared.metrics).await;
             drop(permit);
             if let Some(stream) = stream {
-                connection(stream, state, shutdown).await;
+                connection(stream, peer, state, shutdown).await;
             }
         });
     }
@@ -102,12 +103,22 @@ async fn handshake(
     None
 }
 
-async fn connection(stream: TlsStream<TcpStream>, state: IngestState, shutdown: CancellationToken) {
+async fn connection(
+    stream: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    state: IngestState,
+    shutdown: CancellationToken,
+) {
     if let Err(error) = stream.get_ref().0.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
     let service =
         IngestServer::new(Service::new(state, shutdown.clone())).max_decoding_message_size(MAX_MESSAGE);
+    // The log of a stream names its peer.
+    let service = InterceptedService::new(service, move |mut request: tonic::Request<()>| {
+        request.extensions_mut().insert(peer);
+        Ok(request)
+    });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)

@@ -9,6 +9,7 @@ use super::agents::Agents;
 use crate::compatibility::MetricsServer;
 
 type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
+type ByCounter = ByReason;
 
 /// Counters of the agent port, names beginning with `waggle_ingest_`. Clones count together.
 #[derive(Debug, Clone)]
@@ -23,6 +24,10 @@ pub struct Metrics {
     pub closed: ByReason,
     /// Samples of containers that were not stored, by reason.
     pub dropped: ByReason,
+    /// Messages of a kind that this version does not know.
+    pub unknown: Counter,
+    /// Values that exceed their bounds and were not stored, by counter.
+    pub implausible: ByCounter,
     /// Snapshots stored.
     pub applied: Counter,
     /// Stamps of nodes whose clock was off, replaced by the aggregator's.
@@ -46,6 +51,8 @@ impl Default for Metrics {
             faults: Family::default(),
             closed: Family::default(),
             dropped: Family::default(),
+            unknown: Counter::default(),
+            implausible: Family::default(),
             applied: Counter::default(),
             corrected: Counter::default(),
             age: Histogram::new(buckets),
@@ -69,6 +76,12 @@ impl Metrics {
         );
         registry.register("streams_closed", "Agent streams ended for other reasons", self.closed.clone());
         registry.register("samples_dropped", "Container samples not stored", self.dropped.clone());
+        registry.register("messages_unknown", "Messages of an unknown kind, ignored", self.unknown.clone());
+        registry.register(
+            "values_implausible",
+            "Values of agents that exceed their bounds and were not stored",
+            self.implausible.clone(),
+        );
         registry.register("snapshots_applied", "Snapshots stored", self.applied.clone());
         registry.register(
             "stamps_corrected",
@@ -83,6 +96,12 @@ impl Metrics {
             self.agents.dropped(),
         );
         registry.register_collector(Box::new(self.agents.clone()));
+    }
+
+    pub(super) fn count_implausible(&self, counter: &'static str, values: u64) {
+        if values > 0 {
+            self.implausible.get_or_create(&[("counter", counter)]).inc_by(values);
+        }
     }
 
     pub(super) fn count(family: &ByReason, reason: &'static str) {

@@ -15,19 +15,22 @@
 //!
 //! [`follow`] must run: it takes what the inventory says into the views and ends streams whose agent is gone.
 
-mod admit;
+mod admission;
 mod agents;
-mod decode;
+mod clock;
 mod fault;
-mod feed;
 mod follow;
+mod limits;
 mod listen;
 mod metrics;
 mod node;
+mod protocol;
 mod review;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod waiters;
 
 use std::{
     collections::HashMap,
@@ -42,16 +45,20 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 
-pub use admit::{Admitted, Gate, Listed};
+pub use admission::{Admission, Admitted};
 pub use agents::Agents;
-pub use decode::{Capacity, Decoded, Decoder, Live, Standing, UnmeasuredPod};
 pub use fault::{Closed, Fault, Refusal};
 pub use follow::follow;
+pub use limits::Limits;
 pub use listen::{TlsError, serve, tls_config};
 pub use metrics::Metrics;
+pub use protocol::{Decoded, Decoder, LiveContainer, Ownership, UnmeasuredPod};
 pub use review::{KubeReviewer, Review, ReviewError, TokenReviewer};
 
-use crate::{inventory::Inventory, view::Views};
+use crate::{
+    inventory::{Inventory, Synced},
+    view::Views,
+};
 use node::NodeState;
 
 /// Largest message that is read, bytes.
@@ -86,7 +93,7 @@ struct Shared {
     instance: MetadataValue<Ascii>,
     inventory: Inventory,
     views: Views,
-    gate: Gate,
+    admission: Admission,
     metrics: Metrics,
     nodes: RwLock<HashMap<Arc<str>, Arc<Mutex<NodeState>>>>,
     pace: watch::Sender<Duration>,
@@ -101,10 +108,10 @@ impl IngestState {
         inventory: Inventory,
         views: Views,
         reviewer: Arc<dyn TokenReviewer>,
-        listed: Listed,
+        listed: Synced,
         metrics: Metrics,
     ) -> Self {
-        let gate = Gate::new(
+        let admission = Admission::new(
             reviewer,
             config.audience.clone(),
             config.namespace.clone(),
@@ -115,14 +122,29 @@ impl IngestState {
         let nodes = RwLock::default();
         let (streams, delivered) = (AtomicUsize::new(0), Mutex::new(None));
         let instance = MetadataValue::from(fastrand::u64(..));
-        let shared =
-            Shared { config, instance, inventory, views, gate, metrics, nodes, pace, streams, delivered };
+        let shared = Shared {
+            config,
+            instance,
+            inventory,
+            views,
+            admission,
+            metrics,
+            nodes,
+            pace,
+            streams,
+            delivered,
+        };
         Self { shared: Arc::new(shared) }
     }
 
     /// Streams open now.
     pub fn streams(&self) -> usize {
         self.shared.streams.load(Ordering::Relaxed)
+    }
+
+    /// Nodes that something is kept for.
+    pub fn nodes(&self) -> usize {
+        self.shared.nodes.read().len()
     }
 
     /// When a snapshot was stored last.

@@ -1,21 +1,30 @@
 //! One node as the agent port sees it: its shard, its pods, its live stream. Every change ends in a new view. The lock
 //! around it is the node's own: nodes never wait for each other, and readers of views never wait for it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+mod ownership;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
 use super::{
-    admit::Admitted,
-    decode::{Capacity, Decoded, Decoder, Standing, UnmeasuredPod},
+    admission::Admitted,
     fault::{Closed, Fault},
+    limits::Limits,
+    protocol::{Decoded, Decoder},
 };
 use crate::{
     inventory::{Inventory, Node, Pod},
-    ring::{Moment, Shard},
+    ring::{Counter, Implausible, Moment, Shard},
     units::{BootId, BootTime},
     view::{Join, Views},
 };
+
+/// The pause between two log lines about implausible values of one node.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
 
 /// State of one node.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ pub(super) struct NodeState {
     page_size: u64,
     node: Option<Arc<Node>>,
     pods: Vec<Arc<Pod>>,
-    /// Grows with every look at the inventory: standings judged before are judged again.
+    /// Grows with every look at the inventory: ownerships judged before are judged again.
     epoch: u64,
     join: Join,
     /// What the join was made for.
@@ -33,6 +42,8 @@ pub(super) struct NodeState {
     generation: u64,
     live: Option<LiveStream>,
     forgotten: bool,
+    /// When an implausible value was logged last.
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -53,13 +64,6 @@ pub(super) struct Opened {
     pub(super) newest: BootTime,
 }
 
-/// Samples of a message that were not stored, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Dropped {
-    pub(super) foreign: u64,
-    pub(super) unknown: u64,
-}
-
 impl NodeState {
     pub(super) fn new(name: Arc<str>, window: Duration) -> Self {
         Self {
@@ -74,7 +78,12 @@ impl NodeState {
             generation: 0,
             live: None,
             forgotten: false,
+            logged: None,
         }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Says that the table of nodes no longer has this state: it takes no stream any more.
@@ -87,24 +96,42 @@ impl NodeState {
         self.forgotten
     }
 
-    /// Makes an admitted stream the live one; the one before it ends.
+    /// Discards everything that is held of this boot if the newest of it lies after `latest`, the latest instant that
+    /// the node can have reached. Otherwise nothing newer would be taken until the node boots.
+    pub(super) fn discard_after(&mut self, boot: &BootId, latest: BootTime) {
+        if self.shard.is_of(boot) && self.shard.newest().is_some_and(|newest| newest.boot > latest) {
+            self.shard.clear(boot);
+        }
+    }
+
+    /// The newest instant held.
+    pub(super) fn newest(&self) -> Option<Moment> {
+        self.shard.newest()
+    }
+
+    /// Makes an admitted stream the live one; the one before it ends. `Err` if its agent or node is gone by now: a change
+    /// of the inventory that was announced before this can end no stream that opens after it.
     pub(super) fn open(
         &mut self,
         admitted: &Admitted,
         boot: &BootId,
         page_size: u64,
         inventory: &Inventory,
-    ) -> Opened {
-        self.shard.begin(boot);
-        self.page_size = page_size;
+    ) -> Result<Opened, Closed> {
         self.refresh(inventory);
-        self.generation += 1;
         let (end, ended) = oneshot::channel();
         let live = LiveStream { agent: Arc::clone(&admitted.pod), node_uid: admitted.node.uid.clone(), end };
+        if let Some(why) = self.objection_to(&live, inventory) {
+            return Err(why);
+        }
+        self.shard.begin(boot);
+        self.page_size = page_size;
+        self.bound();
+        self.generation += 1;
         self.close(Closed::Superseded);
         self.live = Some(live);
         let newest = self.shard.newest().map_or(BootTime(0), |newest| newest.boot);
-        Opened { generation: self.generation, end: ended, newest }
+        Ok(Opened { generation: self.generation, end: ended, newest })
     }
 
     /// Whether the stream of that generation is the live one.
@@ -127,9 +154,9 @@ impl NodeState {
         }
     }
 
-    /// What the node can have.
-    pub(super) fn capacity(&self) -> Capacity {
-        self.node.as_ref().map_or_else(Capacity::unknown, |node| Capacity::of(node))
+    /// The limits of the node's messages.
+    pub(super) fn limits(&self) -> Limits {
+        Limits::of(self.node.as_deref())
     }
 
     /// Looks at the inventory again.
@@ -137,6 +164,11 @@ impl NodeState {
         self.node = inventory.node(&self.name);
         self.pods = inventory.pods_on(&self.name);
         self.epoch += 1;
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        self.shard.bound(self.limits().bounds(self.page_size));
     }
 
     /// Whether the inventory has neither the node nor a pod on it.
@@ -146,7 +178,10 @@ impl NodeState {
 
     /// Why the live stream may not go on, now that the inventory changed.
     pub(super) fn objection(&self, inventory: &Inventory) -> Option<Closed> {
-        let live = self.live.as_ref()?;
+        self.objection_to(self.live.as_ref()?, inventory)
+    }
+
+    fn objection_to(&self, live: &LiveStream, inventory: &Inventory) -> Option<Closed> {
         if self.node.as_ref().is_none_or(|node| node.uid != live.node_uid) {
             return Some(Closed::NodeGone);
         }
@@ -159,61 +194,6 @@ impl NodeState {
     /// Number of the newest look at the inventory.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    /// Judges which of the stream's containers are stored. `anew`: the inventory changed since the last time.
-    pub(super) fn judge(
-        &self,
-        decoder: &mut Decoder,
-        boot: BootTime,
-        hold: Duration,
-        anew: bool,
-        inventory: &Inventory,
-    ) -> Dropped {
-        let mut uids: Option<HashSet<&str>> = None;
-        let mut dropped = Dropped::default();
-        for live in decoder.live() {
-            let since = match live.standing {
-                Standing::Accepted | Standing::Foreign | Standing::Unknown if !anew => {
-                    dropped.add(live.standing);
-                    continue;
-                }
-                Standing::Held(since) => Some(since),
-                _ => None,
-            };
-            let uids = uids.get_or_insert_with(|| self.uids());
-            live.standing = if uids.contains(&*live.key.pod) {
-                Standing::Accepted
-            } else if inventory.pod_with_uid(&live.key.pod).is_some() {
-                Standing::Foreign
-            } else {
-                match (live.standing, since) {
-                    (Standing::Unknown, _) => Standing::Unknown,
-                    (_, Some(since)) if boot.since(since) >= hold => Standing::Unknown,
-                    (_, Some(since)) => Standing::Held(since),
-                    (_, None) => Standing::Held(boot),
-                }
-            };
-            dropped.add(live.standing);
-        }
-        dropped
-    }
-
-    /// How many of these are pods on this node.
-    pub(super) fn own_pods(&self, reported: &[UnmeasuredPod]) -> usize {
-        if reported.is_empty() {
-            return 0;
-        }
-        let uids = self.uids();
-        let own: HashSet<&str> =
-            reported.iter().map(|pod| &*pod.uid).filter(|uid| uids.contains(uid)).collect();
-        own.len()
-    }
-
-    /// The UIDs that cgroup paths on this node have.
-    fn uids(&self) -> HashSet<&str> {
-        let fixed = self.pods.iter().filter_map(|pod| pod.static_uid.as_deref());
-        self.pods.iter().map(|pod| &*pod.uid).chain(fixed).collect()
     }
 
     /// Stores a decoded message.
@@ -231,6 +211,35 @@ impl NodeState {
         Ok(())
     }
 
+    /// The values of the newest sample that were left out.
+    pub(super) fn implausible(&self) -> &Implausible {
+        self.shard.implausible()
+    }
+
+    /// Logs the first of these values, at most once a minute.
+    pub(super) fn log_implausible(&mut self, now: Instant) {
+        let Some(value) = &self.shard.implausible().first else { return };
+        if self.logged.is_some_and(|last| now.saturating_duration_since(last) < LOG_PAUSE) {
+            return;
+        }
+        self.logged = Some(now);
+        let (counter, unit) = match value.counter {
+            Counter::Cpu => ("cpu", "ns"),
+            Counter::Memory => ("memory", "bytes"),
+        };
+        let of = value.container.as_deref();
+        tracing::warn!(
+            node = &*self.name,
+            pod = of.map(|key| &*key.pod),
+            container = of.map(|key| display(key.container)),
+            counter,
+            value = value.value,
+            bound = value.bound,
+            unit,
+            "an agent reported an implausible value, which is left out; logged once a minute, counted in the metrics"
+        );
+    }
+
     /// Publishes what is to be served now.
     pub(super) fn publish(&mut self, views: &Views) {
         let sides = (self.shard.composition(), self.epoch);
@@ -240,15 +249,5 @@ impl NodeState {
         }
         let previous = views.node(&self.name).unwrap_or_default();
         views.publish(Arc::clone(&self.name), self.join.view(&self.shard, &previous));
-    }
-}
-
-impl Dropped {
-    fn add(&mut self, standing: Standing) {
-        match standing {
-            Standing::Foreign => self.foreign += 1,
-            Standing::Unknown => self.unknown += 1,
-            Standing::New | Standing::Accepted | Standing::Held(_) => {}
-        }
     }
 }

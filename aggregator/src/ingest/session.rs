@@ -1,6 +1,7 @@
 //! One stream, from its admission to its end.
 
 use std::{
+    net::SocketAddr,
     sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime},
 };
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::{Instrument, field::Empty};
 use waggle_proto::{
     INSTANCE_HEADER,
     ingest::{
@@ -19,10 +21,10 @@ use waggle_proto::{
 
 use super::{
     IngestState, Metrics,
-    admit::Admitted,
-    fault::{Closed, Fault},
-    feed::{Feed, Now, Refused},
+    admission::Admitted,
+    fault::{Closed, End, Fault},
     spread,
+    stream::{NodeStream, Now},
 };
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,20 +58,22 @@ impl ingest_server::Ingest for Service {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
         // Before admission, which may take long: the agent's `Hello` was made before it opened the stream.
-        let opened = now();
+        let asked = Instant::now();
+        let peer = request.extensions().get::<SocketAddr>().copied();
+        // Admission records which pod and node the token names, so that every later line has them.
+        let span =
+            tracing::warn_span!("agent", peer = peer.map(tracing::field::display), pod = Empty, node = Empty);
         let shared = &self.state.shared;
-        let admitted = match shared.gate.admit(request.metadata(), &shared.inventory).await {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                Metrics::count(&shared.metrics.refused, refusal.reason());
-                tracing::warn!(reason = refusal.reason(), "an agent's stream was refused");
-                return Err(refusal.status());
-            }
-        };
+        let admission = shared.admission.admit(request.metadata(), &shared.inventory);
+        let admitted = admission.instrument(span.clone()).await.map_err(|refusal| {
+            Metrics::count(&shared.metrics.refused, refusal.reason());
+            span.in_scope(|| tracing::warn!(reason = refusal.reason(), "an agent's stream was refused"));
+            refusal.status()
+        })?;
         let (out, answers) = mpsc::channel(4);
         let messages = request.into_inner();
-        let session = Session { state: self.state.clone(), admitted, opened, messages, out };
-        tokio::spawn(session.run(self.shutdown.clone()));
+        let session = Session { state: self.state.clone(), admitted, asked, messages, out };
+        tokio::spawn(session.run(self.shutdown.clone()).instrument(span));
         let mut response = Response::new(ReceiverStream::new(answers));
         // Before the hello: the agent may find that it streams to this process already.
         response.metadata_mut().insert(INSTANCE_HEADER, shared.instance.clone());
@@ -77,32 +81,10 @@ impl ingest_server::Ingest for Service {
     }
 }
 
-/// Why a stream ended.
-#[derive(Debug)]
-enum End {
-    Fault(Fault),
-    Closed(Closed),
-}
-
-impl From<Fault> for End {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<Refused> for End {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Fault(fault) => Self::Fault(fault),
-            Refused::Superseded => Self::Closed(Closed::Superseded),
-        }
-    }
-}
-
 struct Session {
     state: IngestState,
     admitted: Admitted,
-    opened: Now,
+    asked: Instant,
     messages: Streaming<AgentMessage>,
     out: mpsc::Sender<Result<AggregatorMessage, Status>>,
 }
@@ -117,16 +99,15 @@ impl Session {
             () = shutdown.cancelled() => End::Closed(Closed::Shutdown),
             end = self.stream() => end,
         };
-        let node = &*self.admitted.node.name;
         let status = match end {
             End::Fault(fault) => {
                 Metrics::count(&state.shared.metrics.faults, fault.reason());
-                tracing::warn!(node, %fault, "an agent's stream was ended");
+                tracing::warn!(%fault, "an agent's stream was ended");
                 Some(fault.status())
             }
             End::Closed(closed) => {
                 Metrics::count(&state.shared.metrics.closed, closed.reason());
-                tracing::info!(node, reason = closed.reason(), "an agent's stream ended");
+                tracing::info!(reason = closed.reason(), "an agent's stream ended");
                 closed.status()
             }
         };
@@ -153,15 +134,16 @@ impl Session {
         let hello = self.hello().await?;
         let mut pace = self.state.shared.pace.subscribe();
         pace.mark_unchanged();
-        let (mut feed, mut end, newest) = Feed::open(&self.state, &self.admitted, &hello, self.opened)?;
+        let (mut stream, mut end, newest) =
+            NodeStream::open(&self.state, &self.admitted, &hello, self.asked, Instant::now())?;
         tracing::info!(
-            node = &*self.admitted.node.name, agent = hello.agent_version, collector = hello.collector,
+            agent = hello.agent_version, collector = hello.collector,
             refusals = ?hello.refusals, newest_boot_ns = newest.0, "an agent's stream is live"
         );
         let nodes = u32::try_from(self.state.shared.inventory.nodes().len()).unwrap_or(u32::MAX);
         let welcome = Welcome {
             newest_boot_ns: newest.0,
-            interval_ms: millis(feed.pace),
+            interval_ms: millis(stream.pace),
             reconnect_spread_ms: millis(spread(nodes).max(SPREAD)),
         };
         self.send(aggregator_message::Message::Welcome(welcome)).await?;
@@ -181,8 +163,8 @@ impl Session {
                 }
                 changed = pace.changed() => {
                     changed.map_err(|_| End::Closed(Closed::Shutdown))?;
-                    feed.pace = *pace.borrow_and_update();
-                    let announced = Pace { interval_ms: millis(feed.pace) };
+                    stream.pace = *pace.borrow_and_update();
+                    let announced = Pace { interval_ms: millis(stream.pace) };
                     self.send(aggregator_message::Message::Pace(announced)).await?;
                     continue;
                 }
@@ -191,7 +173,7 @@ impl Session {
             match message.message {
                 Some(agent_message::Message::Snapshot(snapshot)) => {
                     let began = now();
-                    let taken = feed.take(&snapshot, began);
+                    let taken = stream.take(&snapshot, began);
                     if let Some(compatibility) = &self.state.shared.metrics.compatibility {
                         compatibility.took(began.monotonic.elapsed());
                         if taken.is_err() {
@@ -203,19 +185,28 @@ impl Session {
                 Some(agent_message::Message::Hello(_)) => {
                     return Err(Fault::Malformed("a second hello").into());
                 }
-                None => return Err(Fault::Malformed("an empty message").into()),
+                None => {
+                    self.state.shared.metrics.unknown.inc();
+                }
             }
         }
     }
 
+    /// The first message. Those of an unknown kind are passed over: a later version of the protocol has them.
     async fn hello(&mut self) -> Result<Hello, End> {
-        let message = tokio::time::timeout(HELLO_TIMEOUT, self.messages.message())
-            .await
-            .map_err(|_| Fault::Malformed("no hello within 10 s"))?;
-        match received(message)?.message {
-            Some(agent_message::Message::Hello(hello)) => Ok(hello),
-            _ => Err(Fault::Malformed("the first message is not a hello").into()),
-        }
+        let first = async {
+            loop {
+                match received(self.messages.message().await)?.message {
+                    Some(agent_message::Message::Hello(hello)) => return Ok(hello),
+                    Some(_) => return Err(Fault::Malformed("the first message is not a hello").into()),
+                    None => {
+                        self.state.shared.metrics.unknown.inc();
+                    }
+                }
+            }
+        };
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, first).await;
+        hello.unwrap_or(Err(Fault::Malformed("no hello within 10 s").into()))
     }
 
     async fn send(&self, message: aggregator_message::Message) -> Result<(), End> {

@@ -1,12 +1,17 @@
 //! The index that the watches write and everybody reads.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
 use super::{
     Change, ContainerNames, Labels, Node, Pod,
+    by_uid::ByUid,
     interned::Interned,
     places::{Numbers, Row},
     sorted::{Ranked, Sorted, Walk},
@@ -28,6 +33,7 @@ struct Shared {
 struct Index {
     nodes: Sorted<Node>,
     pods: Sorted<Pod>,
+    by_uid: HashSet<ByUid>,
     by_node: HashMap<Arc<str>, OnNode>,
     rows: Numbers,
     names: Interned<Arc<str>>,
@@ -35,11 +41,11 @@ struct Index {
     container_names: Interned<ContainerNames>,
 }
 
-/// The pods whose `spec.nodeName` is one name, by UID.
+/// The pods whose `spec.nodeName` is one name.
 #[derive(Debug)]
 struct OnNode {
     row: Row,
-    pods: HashMap<Arc<str>, Arc<Pod>>,
+    pods: HashSet<ByUid>,
 }
 
 impl Default for Inventory {
@@ -87,13 +93,13 @@ impl Inventory {
     /// All pods whose `spec.nodeName` is that node, in no order.
     pub fn pods_on(&self, node: &str) -> Vec<Arc<Pod>> {
         let index = self.shared.index.read();
-        index.by_node.get(node).map(|on| on.pods.values().cloned().collect()).unwrap_or_default()
+        let on = index.by_node.get(node);
+        on.map(|on| on.pods.iter().map(|ByUid(pod)| Arc::clone(pod)).collect()).unwrap_or_default()
     }
 
-    /// The pod of that `metadata.uid`, on whatever node. Looks at every node: for rare questions.
+    /// The pod of that `metadata.uid`, on whatever node.
     pub fn pod_with_uid(&self, uid: &str) -> Option<Arc<Pod>> {
-        let index = self.shared.index.read();
-        index.by_node.values().find_map(|on| on.pods.get(uid)).cloned()
+        self.shared.index.read().by_uid.get(uid).map(|ByUid(pod)| Arc::clone(pod))
     }
 
     /// The names of nodes whose inventory changed. A receiver that lagged looks at everything again.
@@ -200,20 +206,22 @@ impl Index {
         let on = self
             .by_node
             .entry(Arc::clone(&pod.node))
-            .or_insert_with(|| OnNode { row: Row::new(self.rows.take()), pods: HashMap::new() });
+            .or_insert_with(|| OnNode { row: Row::new(self.rows.take()), pods: HashSet::new() });
         pod.indexed.place = on.row.place(pod.running, same.and_then(|same| same.indexed.place));
         let pod = Arc::new(pod);
-        on.pods.insert(Arc::clone(&pod.uid), Arc::clone(&pod));
+        on.pods.replace(ByUid(Arc::clone(&pod)));
         if let Some(other) = other {
             self.unlink(other);
         }
+        self.by_uid.replace(ByUid(Arc::clone(&pod)));
         self.pods.insert(Arc::clone(&pod));
         (pod, old)
     }
 
     fn unlink(&mut self, pod: &Pod) {
+        self.by_uid.remove(&*pod.uid);
         let Some(on) = self.by_node.get_mut(&pod.node) else { return };
-        on.pods.remove(&pod.uid);
+        on.pods.remove(&*pod.uid);
         on.row.leave(pod.indexed.place);
         if on.pods.is_empty() {
             self.rows.give_back(on.row.number());
@@ -223,52 +231,4 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::{Indexed, Place},
-        *,
-    };
-
-    fn mk_pod(name: &str, uid: &str, node: &str, running: bool) -> Pod {
-        Pod {
-            namespace: "shop".into(),
-            name: name.into(),
-            uid: uid.into(),
-            static_uid: None,
-            labels: Labels::new(),
-            node: node.into(),
-            service_account: "default".into(),
-            running,
-            terminating: false,
-            containers: Vec::new(),
-            indexed: Indexed::default(),
-        }
-    }
-
-    #[test]
-    fn pods_that_run_have_places_and_keep_them() {
-        let inventory = Inventory::default();
-        let place = |name: &str| inventory.pod("shop", name).and_then(|pod| pod.indexed.place);
-        inventory.apply_pod(mk_pod("a", "1", "n1", false));
-        assert_eq!(place("a"), None);
-        inventory.apply_pod(mk_pod("a", "1", "n1", true));
-        inventory.apply_pod(mk_pod("b", "2", "n1", true));
-        inventory.apply_pod(mk_pod("c", "3", "n2", true));
-        let places = [Place::new(0, 0), Place::new(0, 1), Place::new(1, 0)].map(Some);
-        assert_eq!([place("a"), place("b"), place("c")], places);
-        let uid = inventory.pod("shop", "b").unwrap().uid.clone();
-        inventory.apply_pod(mk_pod("b", "2", "n1", true));
-        assert_eq!(place("b"), places[1]);
-        assert!(Arc::ptr_eq(&uid, &inventory.pod("shop", "b").unwrap().uid), "the UID is kept once");
-        // Another pod of that name, on another node: the old place is free.
-        inventory.apply_pod(mk_pod("a", "4", "n2", true));
-        assert_eq!(place("a"), Some(Place::new(1, 1)));
-        inventory.apply_pod(mk_pod("d", "5", "n1", true));
-        assert_eq!(place("d"), places[0]);
-        // A node without pods leaves its row to the next.
-        inventory.delete_pod("shop", "b", "2");
-        inventory.delete_pod("shop", "d", "5");
-        inventory.apply_pod(mk_pod("e", "6", "n3", true));
-        assert_eq!(place("e"), Some(Place::new(0, 0)));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! What the API server says about Pods and Nodes, kept slim: no managedFields, no annotations but the static pod's
 //! hash, of the spec only what the API's answers need. Watches feed it (`watch`), everything else reads it.
 
+mod by_uid;
 mod capacity;
 mod container_names;
 mod convert;

@@ -22,6 +22,11 @@ pub struct Synced {
 }
 
 impl Synced {
+    /// As these receivers report.
+    pub fn new(pods: watch::Receiver<bool>, nodes: watch::Receiver<bool>) -> Self {
+        Self { pods, nodes }
+    }
+
     /// Pods were listed.
     pub fn pods(&self) -> bool {
         *self.pods.borrow()
@@ -34,9 +39,9 @@ impl Synced {
 
     /// Waits until both were listed; forever if the watches have ended.
     pub async fn wait(&mut self) {
-        let (pods, nodes) = (self.pods.wait_for(|done| *done).await, self.nodes.wait_for(|done| *done).await);
-        if pods.is_err() || nodes.is_err() {
-            drop((pods, nodes));
+        let pods = self.pods.wait_for(|done| *done).await.is_ok();
+        let nodes = self.nodes.wait_for(|done| *done).await.is_ok();
+        if !(pods && nodes) {
             std::future::pending::<()>().await;
         }
     }
@@ -67,7 +72,7 @@ impl Watches {
         let ((pods_done, pods), (nodes_done, nodes)) = (watch::channel(false), watch::channel(false));
         let metrics = Metrics::default();
         let watches = Self { client, inventory, patience, metrics, pods_done, nodes_done };
-        (watches, Synced { pods, nodes })
+        (watches, Synced::new(pods, nodes))
     }
 
     /// Adds the counters to `registry`.

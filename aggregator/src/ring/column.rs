@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SLOTS, Slot};
+use super::{SLOTS, Slot, bounds::Check};
 use crate::units::{BootTime, CgroupId, ContainerId};
 
 /// Whose counters they are: fixed for the life of a cgroup.
@@ -38,38 +38,47 @@ pub struct Column {
     /// Sequence number of its first sample: the column has one for each slot from there to the newest. Memory is
     /// served as of the newest sample, so only CPU time needs the past.
     first: u64,
-    /// Whether the key's `absent` still is a base: not after the counter went back.
+    /// Whether the key's `absent` still is a base: not after the counter started again.
     intact: bool,
     swap_pages: Option<u32>,
     newest_cpu_ns: u64,
-    working_set_pages: u32,
+    working_set_pages: Option<u32>,
     cpu_ns: [u64; SLOTS],
 }
 
 impl Column {
-    pub(super) fn new(key: Arc<Key>, slot: Slot, reading: &Reading<'_>) -> Self {
+    pub(super) fn new(slot: Slot, reading: &Reading<'_>, check: &mut Check) -> Self {
+        let key = Arc::clone(reading.key);
+        let believed = |absent| check.cpu_since(&key, absent, reading.cpu_ns);
+        let intact = key.absent.is_none_or(believed);
         let mut column = Self {
             key,
             first: slot.sequence,
-            intact: true,
+            intact,
             swap_pages: None,
             newest_cpu_ns: 0,
-            working_set_pages: 0,
+            working_set_pages: None,
             cpu_ns: [0; SLOTS],
         };
-        column.push(slot, reading);
+        column.store(slot, reading, check);
         column
     }
 
-    /// Stores the reading in the newest slot. A counter that went back discards all before it.
-    pub(super) fn push(&mut self, slot: Slot, reading: &Reading<'_>) {
-        if reading.cpu_ns < self.newest_cpu_ns {
+    /// Stores the reading in the newest slot. A counter that went back, or ahead by more than is believed, discards all
+    /// before it.
+    pub(super) fn push(&mut self, slot: Slot, reading: &Reading<'_>, check: &mut Check) {
+        let used = reading.cpu_ns.checked_sub(self.newest_cpu_ns);
+        if !used.is_some_and(|used_ns| check.cpu(Some(&self.key), used_ns)) {
             self.first = slot.sequence;
             self.intact = false;
         }
+        self.store(slot, reading, check);
+    }
+
+    fn store(&mut self, slot: Slot, reading: &Reading<'_>, check: &mut Check) {
         self.newest_cpu_ns = reading.cpu_ns;
         self.swap_pages = reading.swap_pages;
-        self.working_set_pages = reading.working_set_pages;
+        self.working_set_pages = check.pages(&self.key, reading.working_set_pages);
         *slot.of_mut(&mut self.cpu_ns) = reading.cpu_ns;
     }
 
@@ -78,8 +87,8 @@ impl Column {
         &self.key
     }
 
-    /// Working set at the newest sample, pages.
-    pub fn working_set_pages(&self) -> u32 {
+    /// Working set at the newest sample, pages; `None` if it exceeds its bound.
+    pub fn working_set_pages(&self) -> Option<u32> {
         self.working_set_pages
     }
 

@@ -2,6 +2,7 @@
 //! container a [`Column`] beside the slots' shared instants. Owns what a rate is ([`Shard::rate`], [`Shard::node`]) and how long
 //! samples live. Pure: never reads a clock, never does I/O, never extrapolates, clamps or makes up a value.
 
+mod bounds;
 mod column;
 mod slots;
 #[cfg(test)]
@@ -9,10 +10,11 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
+use bounds::Check;
+pub use bounds::{Bounds, Counter, Implausible, ImplausibleValue};
 pub use column::{Column, Key, Reading};
 use slots::{Slot, Slots};
 
@@ -71,11 +73,15 @@ pub struct Shard {
     node: Option<NodeColumn>,
     columns: Vec<Column>,
     composition: u64,
+    bounds: Bounds,
+    implausible: Implausible,
 }
 
 #[derive(Debug)]
 struct NodeColumn {
     totals: Totals,
+    /// Whether the newest working set is believed.
+    memory: bool,
     first: u64,
     cpu_ns: [u64; SLOTS],
 }
@@ -83,18 +89,46 @@ struct NodeColumn {
 impl Shard {
     /// An empty shard for rates over `window`.
     pub fn new(window: Duration) -> Self {
-        Self { boot: None, slots: Slots::new(window), node: None, columns: Vec::new(), composition: 0 }
+        Self {
+            boot: None,
+            slots: Slots::new(window),
+            node: None,
+            columns: Vec::new(),
+            composition: 0,
+            bounds: Bounds::default(),
+            implausible: Implausible::default(),
+        }
     }
 
     /// Says which boot the samples that follow belong to. A new boot clears the shard: neither counters nor cgroup ids
     /// survive one. Returns whether it was cleared.
     pub fn begin(&mut self, boot: &BootId) -> bool {
-        if self.boot.as_ref() == Some(boot) {
+        if self.is_of(boot) {
             return false;
         }
-        let composition = self.composition + 1;
-        *self = Self { boot: Some(boot.clone()), composition, ..Self::new(self.slots.window()) };
+        self.clear(boot);
         true
+    }
+
+    /// Whether the samples are of that boot.
+    pub fn is_of(&self, boot: &BootId) -> bool {
+        self.boot.as_ref() == Some(boot)
+    }
+
+    /// Discards all samples; those that follow are of that boot.
+    pub fn clear(&mut self, boot: &BootId) {
+        let (composition, bounds) = (self.composition + 1, self.bounds);
+        *self = Self { boot: Some(boot.clone()), composition, bounds, ..Self::new(self.slots.window()) };
+    }
+
+    /// Sets the bounds of the samples that follow. A new shard believes everything.
+    pub fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// The values of the newest sample that were left out because they exceed their bounds.
+    pub fn implausible(&self) -> &Implausible {
+        &self.implausible
     }
 
     /// The newest instant held.
@@ -114,7 +148,8 @@ impl Shard {
     }
 
     /// Adds one instant with all of the node's containers. A container that is not among them is forgotten; one whose
-    /// CPU counter went back starts again. Nothing is allocated while containers and order stay the same.
+    /// CPU counter went back, or ahead by more than its bound, starts again. A working set beyond its bound is unknown.
+    /// Nothing is allocated while containers and order stay the same.
     pub fn apply<'a>(
         &mut self,
         moment: Moment,
@@ -124,9 +159,11 @@ impl Shard {
         if let Some(newest) = self.newest().filter(|newest| moment.boot <= newest.boot) {
             return Err(OutOfOrder { offered: moment.boot, newest: newest.boot });
         }
+        let mut check = Check::new(self.bounds, moment.boot, self.newest().map(|newest| newest.boot));
         let slot = self.slots.turn(moment);
-        self.apply_node(slot, node);
-        self.apply_readings(slot, readings);
+        self.apply_readings(slot, readings, &mut check);
+        self.apply_node(slot, node, &mut check);
+        self.implausible = check.found();
         Ok(())
     }
 
@@ -143,34 +180,44 @@ impl Shard {
         rate(base, (newest.boot, column.newest_cpu_ns()))
     }
 
-    /// The node's newest totals and CPU rate; `None` while there is no base.
+    /// The node's newest totals and CPU rate; `None` while there is no base, or its working set is not believed.
     pub fn node(&self) -> Option<(Totals, Rate)> {
         let newest = self.newest()?;
-        let node = self.node.as_ref()?;
+        let node = self.node.as_ref().filter(|node| node.memory)?;
         let base = self.slots.base(node.first)?;
         let rate = rate((base.moment.boot, *base.of(&node.cpu_ns)), (newest.boot, node.totals.cpu_ns))?;
         Some((node.totals, rate))
     }
 
-    fn apply_node(&mut self, slot: Slot, totals: Option<Totals>) {
+    fn apply_node(&mut self, slot: Slot, totals: Option<Totals>, check: &mut Check) {
         let Some(totals) = totals else {
             self.node = None;
             return;
         };
-        let node = self.node.get_or_insert(NodeColumn { totals, first: slot.sequence, cpu_ns: [0; SLOTS] });
-        if totals.cpu_ns < node.totals.cpu_ns {
+        let new = NodeColumn { totals, memory: true, first: slot.sequence, cpu_ns: [0; SLOTS] };
+        let node = self.node.get_or_insert(new);
+        let used = totals.cpu_ns.checked_sub(node.totals.cpu_ns);
+        if !used.is_some_and(|used_ns| check.cpu(None, used_ns)) {
             node.first = slot.sequence;
         }
         node.totals = totals;
+        node.memory = check.memory(None, totals.working_set_bytes);
         *slot.of_mut(&mut node.cpu_ns) = totals.cpu_ns;
     }
 
-    fn apply_readings<'a>(&mut self, slot: Slot, mut readings: impl Iterator<Item = Reading<'a>>) {
+    fn apply_readings<'a>(
+        &mut self,
+        slot: Slot,
+        mut readings: impl Iterator<Item = Reading<'a>>,
+        check: &mut Check,
+    ) {
         let mut at = 0;
         while let Some(reading) = readings.next() {
             match self.columns.get_mut(at) {
-                Some(column) if column.key().cgroup == reading.key.cgroup => column.push(slot, &reading),
-                _ => return self.rearrange(slot, at, reading, readings),
+                Some(column) if column.key().cgroup == reading.key.cgroup => {
+                    column.push(slot, &reading, check);
+                }
+                _ => return self.rearrange(slot, at, reading, readings, check),
             }
             at += 1;
         }
@@ -187,16 +234,17 @@ impl Shard {
         at: usize,
         first: Reading<'a>,
         rest: impl Iterator<Item = Reading<'a>>,
+        check: &mut Check,
     ) {
         let mut old: HashMap<_, _> =
             self.columns.drain(at..).map(|column| (column.key().cgroup, column)).collect();
         for reading in std::iter::once(first).chain(rest) {
             match old.remove(&reading.key.cgroup) {
                 Some(mut column) => {
-                    column.push(slot, &reading);
+                    column.push(slot, &reading, check);
                     self.columns.push(column);
                 }
-                None => self.columns.push(Column::new(Arc::clone(reading.key), slot, &reading)),
+                None => self.columns.push(Column::new(slot, &reading, check)),
             }
         }
         self.composition += 1;

@@ -9,14 +9,14 @@ use proptest::prelude::*;
 use super::{Column, Key, Moment, Reading, SLOTS, Shard, Totals};
 use crate::units::{BootId, BootTime, CgroupId, ContainerId, NanoCores, RealTime};
 
-const SECOND: u64 = 1_000_000_000;
-const WINDOW: Duration = Duration::from_secs(15);
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const WINDOW: Duration = Duration::from_secs(15);
 
-fn moment(boot_ns: u64) -> Moment {
+pub(super) fn moment(boot_ns: u64) -> Moment {
     Moment { boot: BootTime(boot_ns), real: RealTime(boot_ns), seen: Instant::now() }
 }
 
-fn key(cgroup: u64, absent: Option<u64>) -> Arc<Key> {
+pub(super) fn key(cgroup: u64, absent: Option<u64>) -> Arc<Key> {
     Arc::new(Key {
         cgroup: CgroupId(cgroup),
         pod: "pod".into(),
@@ -25,15 +25,15 @@ fn key(cgroup: u64, absent: Option<u64>) -> Arc<Key> {
     })
 }
 
-fn reading(key: &Arc<Key>, cpu_ns: u64) -> Reading<'_> {
+pub(super) fn reading(key: &Arc<Key>, cpu_ns: u64) -> Reading<'_> {
     Reading { key, cpu_ns, working_set_pages: 7, swap_pages: None }
 }
 
-fn one(shard: &mut Shard, boot_ns: u64, key: &Arc<Key>, cpu_ns: u64) {
+pub(super) fn one(shard: &mut Shard, boot_ns: u64, key: &Arc<Key>, cpu_ns: u64) {
     shard.apply(moment(boot_ns), None, [reading(key, cpu_ns)].into_iter()).unwrap();
 }
 
-fn first_rate(shard: &Shard) -> Option<(u64, Duration)> {
+pub(super) fn first_rate(shard: &Shard) -> Option<(u64, Duration)> {
     shard.rate(&shard.columns()[0]).map(|rate| (rate.cpu.0, rate.window))
 }
 

@@ -14,9 +14,9 @@ use crate::{
     units::{Bytes, ContainerId},
 };
 
-/// An entry that has been silent for longer than this no longer forbids an earlier timestamp (a node whose clock was
-/// set back would otherwise stay absent until the old time comes again).
-const FORGET: Duration = Duration::from_mins(1);
+/// A timestamp goes back only by more than this: the clock that gave the earlier one was wrong then, and its time may
+/// not come for years.
+const STEP_NS: u64 = 5 * 60 * 1_000_000_000;
 
 /// The pods of one node and where their containers' samples stand in its shard.
 #[derive(Debug, Default)]
@@ -89,17 +89,15 @@ impl Join {
                 swap: totals.swap_bytes.map(Bytes),
             },
         });
-        match (fresh, held) {
-            (Some(fresh), Some(held)) if !may_follow(held.measured, fresh.measured) => Some(held.clone()),
-            (Some(fresh), _) => Some(fresh),
-            (None, held) => held.cloned(),
-        }
+        let Some(mut fresh) = fresh else { return held.cloned() };
+        fresh.measured.follow(held.map(|held| &held.measured));
+        Some(fresh)
     }
 }
 
 impl JoinedPod {
-    /// Sets the pod's entry: the newest one if it is complete and may follow the one `held` before, else that. `usages`
-    /// is what the last pod needed too.
+    /// Sets the pod's entry: the newest one if it is complete, else the one `held` before. `usages` is what the last pod
+    /// needed too.
     fn put(
         &self,
         to: &mut Entries,
@@ -108,8 +106,8 @@ impl JoinedPod {
         held: Option<PodEntry<'_>>,
     ) {
         let fresh = self.complete(shard, page_size, usages);
-        let fresh = fresh.filter(|fresh| held.is_none_or(|held| may_follow(*held.measured, *fresh)));
-        if let Some(measured) = fresh {
+        if let Some(mut measured) = fresh {
+            measured.follow(held.map(|held| held.measured));
             to.set(&self.pod, measured, &self.pod.indexed.expected, usages);
         } else if let Some(held) = held.filter(|_| !self.ended(shard)) {
             self.hold(to, held);
@@ -122,7 +120,7 @@ impl JoinedPod {
         self.pod.terminating && shard.newest().is_some() && self.expected.iter().all(Option::is_none)
     }
 
-    /// What the newest sample says, if every container of the expected set has one with a rate.
+    /// What the newest sample says, if every container of the expected set has one with a rate and a working set.
     fn complete(&self, shard: &Shard, page_size: u64, usages: &mut Vec<Usage>) -> Option<Measured> {
         let newest = shard.newest()?;
         let mut window: Option<Duration> = None;
@@ -131,7 +129,7 @@ impl JoinedPod {
             let column = shard.columns().get((*column)?)?;
             let rate = shard.rate(column)?;
             window = Some(window.map_or(rate.window, |shortest| shortest.min(rate.window)));
-            usages.push(usage(column, rate, page_size));
+            usages.push(usage(column, rate, page_size)?);
         }
         Some(Measured { timestamp: newest.real, window: window?, seen: newest.seen })
     }
@@ -150,15 +148,22 @@ impl JoinedPod {
     }
 }
 
-fn usage(column: &Column, rate: Rate, page_size: u64) -> Usage {
+fn usage(column: &Column, rate: Rate, page_size: u64) -> Option<Usage> {
     let bytes = |pages: u32| Bytes(u64::from(pages).saturating_mul(page_size));
-    Usage { cpu: rate.cpu, memory: bytes(column.working_set_pages()), swap: column.swap_pages().map(bytes) }
+    let memory = bytes(column.working_set_pages()?);
+    Some(Usage { cpu: rate.cpu, memory, swap: column.swap_pages().map(bytes) })
 }
 
 fn measured(newest: Moment, rate: Rate) -> Measured {
     Measured { timestamp: newest.real, window: rate.window, seen: newest.seen }
 }
 
-fn may_follow(held: Measured, fresh: Measured) -> bool {
-    fresh.timestamp >= held.timestamp || fresh.seen.saturating_duration_since(held.seen) > FORGET
+impl Measured {
+    /// Keeps the timestamp from going back: a newer sample may have an earlier one where a clock was set back.
+    fn follow(&mut self, held: Option<&Self>) {
+        let Some(held) = held else { return };
+        if held.timestamp.0.saturating_sub(self.timestamp.0) <= STEP_NS {
+            self.timestamp = self.timestamp.max(held.timestamp);
+        }
+    }
 }

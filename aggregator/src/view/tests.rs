@@ -348,15 +348,19 @@ fn the_pods_window_is_its_shortest() {
 }
 
 #[test]
-fn a_timestamp_never_runs_backwards() {
+fn a_timestamp_does_not_go_back_with_a_clock_while_values_go_on() {
     let mut world = World::new(vec![pod("a", vec![container("web", 1)])]);
-    world.sample(10, &[("a", 1, 100, Some(9), 5)]);
-    world.sample(11, &[("a", 1, 100, Some(9), 5)]);
-    let (node, pod) = (world.view.node.clone(), world.served("a"));
-    world.sample_at(12, 3, Some((99 * SECOND, 1)), &[("a", 1, 100, Some(9), 5)]);
-    assert_eq!((world.view.node.clone(), world.served("a")), (node, pod));
-    // The old entries are long gone by age: the node's new time counts.
-    world.sample_at(80, 71, Some((990 * SECOND, 1)), &[("a", 1, 100, Some(9), 5)]);
-    world.sample_at(90, 72, Some((999 * SECOND, 1)), &[("a", 1, 100, Some(9), 5)]);
-    assert_eq!(world.served("a").unwrap().1, 72);
+    world.sample(1010, &[("a", 1, 100, Some(1009), 5)]);
+    world.sample(1011, &[("a", 1, 100, Some(1009), 7)]);
+    let mut step = |second: u64, real: u64, cpu_ns: u64| {
+        world.sample_at(second, real, Some((second * SECOND, 1)), &[("a", 1, 100, Some(1009), cpu_ns)]);
+        let node = world.view.node.clone().unwrap();
+        let seen = (node.measured.seen - world.start).as_secs();
+        (world.served("a").unwrap(), node.measured.timestamp.0 / SECOND, seen)
+    };
+    let is = |text: &str, stamp, window| (text.to_owned(), stamp, window);
+    assert_eq!(step(1012, 952, 12), (is("web=4", 1011, 3), 1011, 1012), "a minute back");
+    assert_eq!(step(1013, 953, 16), (is("web=4", 1011, 4), 1011, 1013));
+    assert_eq!(step(1014, 1012, 20), (is("web=4", 1012, 5), 1012, 1014), "its time has come again");
+    assert_eq!(step(1015, 711, 24), (is("web=4", 711, 6), 711, 1015), "the clock was wrong before");
 }

@@ -14,7 +14,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::world::{Agent, INTERVAL, World, until};
+use crate::{
+    agent::Agent,
+    world::{INTERVAL, World, until},
+};
 
 /// An address of its own for a port somewhere else.
 struct Proxy {

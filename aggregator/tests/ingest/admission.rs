@@ -12,9 +12,14 @@ use rustls::{
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use waggle_agent::collect;
-use waggle_proto::ingest::{Clock, Hello, agent_message::Message};
+use waggle_proto::ingest::{Clock, Hello, Snapshot, agent_message::Message};
 
-use crate::world::{INTERVAL, World, agent_review, expiring, until, within};
+use crate::{
+    log::Log,
+    messages::{hello, snapshot},
+    tokens::{agent_review, expiring},
+    world::{INTERVAL, World, until, within},
+};
 
 #[tokio::test]
 async fn the_old_stream_serves_until_the_new_one_is_admitted() {
@@ -71,7 +76,7 @@ async fn a_slow_review_makes_no_sample_look_younger() {
         agent.walk(5_000_000);
         tokio::time::sleep(INTERVAL).await;
     }
-    assert_eq!(world.count("faults", "implausible-clock"), 0);
+    assert!(!world.exported().iter().any(|line| line.starts_with("faults_total")), "{:?}", world.exported());
     let age = world.view("n1").pods.iter().next().unwrap().measured.seen.elapsed();
     assert!(age < INTERVAL * 4, "the newest value looks {age:?} old");
     port.stop().await;
@@ -144,4 +149,37 @@ async fn the_port_speaks_tls_1_3_and_http2_alone() {
             .then_some(())
     })
     .await;
+}
+
+/// A reader of the log has to find the agent: by its address, and by the pod and node that its token names.
+#[tokio::test]
+async fn the_log_names_the_agent_that_was_refused_or_ended() {
+    let log = Log::record();
+    let mut foreign = agent_review("n1");
+    foreign.extra.insert("authentication.kubernetes.io/node-name".into(), vec!["n2".into()]);
+    let world = World::new([("foreign", foreign)]);
+    let port = world.port(None).await;
+    for token in [Some("foreign"), Some("unknown-token"), None] {
+        world.client(port.address, token).await.err().expect("refused");
+    }
+    let mut client = world.client(port.address, Some("token-n1")).await.unwrap();
+    client.send(hello()).await;
+    client.welcome().await;
+    client.send(Message::Snapshot(Snapshot { clock: None, ..snapshot() })).await;
+    client.end().await.expect("a status");
+    let line = |text: &str| {
+        let lines = log.lines(text);
+        let [line] = &lines[..] else { panic!("one line with {text}: {lines:?}") };
+        assert!(line.contains("WARN") && line.contains("peer=127.0.0.1:"), "{line}");
+        line.clone()
+    };
+    let named = [r#"pod="agent-n1""#, r#"node="n2""#, r#"reason="pod-mismatch""#];
+    assert!(named.iter().all(|part| line("pod-mismatch").contains(part)), "{}", line("pod-mismatch"));
+    line("token-rejected");
+    line("token-missing");
+    let ended = line("a snapshot has no clock");
+    assert!(ended.contains(r#"pod="agent-n1""#) && ended.contains(r#"node="n1""#), "{ended}");
+    for token in ["foreign", "unknown-token", "token-n1", "Bearer"] {
+        assert_eq!(log.lines(token), [""; 0], "a token in the log");
+    }
 }

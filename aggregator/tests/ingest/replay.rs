@@ -14,7 +14,7 @@ fn replayed(world: &World) -> Option<(u64, Duration, Duration)> {
 }
 
 /// Publishes a minute of walks, one per second, each with a quarter of a second of CPU time.
-fn minute(agent: &mut crate::world::Agent) {
+fn minute(agent: &mut crate::agent::Agent) {
     let now = collect::clocks().0.0;
     for second in (0..60).rev() {
         agent.walk_at(now - second * SECOND - SECOND / 2, SECOND / 4);

@@ -7,7 +7,10 @@ use waggle_agent::{
     identify::{Identity, PodUid},
 };
 
-use crate::world::{INTERVAL, World, container, pod, sample, until};
+use crate::{
+    agent::sample,
+    world::{INTERVAL, World, container, pod, until},
+};
 
 const SANDBOXED: &str = "00000077-0000-4000-8000-000000000000";
 

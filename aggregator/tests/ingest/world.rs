@@ -1,87 +1,43 @@
-//! A cluster of two nodes, an agent port on loopback, agents with synthetic cgroups, and clients that break the rules.
+//! A cluster of two nodes, an agent port on loopback, and what is seen of them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Status};
 use waggle_agent::{
-    collect::{self, CgroupId, Memory, NodeTotals, Sample, Snapshot},
-    identify::{ContainerId as AgentContainerId, Identity, PodUid},
-    report::{self, Connector, Publisher, Reporter, Target},
+    collect,
+    report::{self, Connector, Reporter, Target},
 };
 use waggle_aggregator::{
-    ingest::{self, Config, IngestState, Metrics, Review, ReviewError, TokenReviewer},
-    inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
+    ingest::{self, Config, IngestState, Metrics, Review, TokenReviewer},
+    inventory::{Container, Indexed, Inventory, Labels, Node, Pod, Synced},
     units::{Bytes, ContainerId, NanoCores},
     view::{NodeView, Views},
 };
-use waggle_proto::ingest::{
-    AgentMessage, AggregatorMessage, agent_message, aggregator_message, ingest_client::IngestClient,
+use waggle_proto::ingest::ingest_client::IngestClient;
+
+use crate::{
+    agent::Agent,
+    client::Client,
+    tokens::{Tokens, agent_uid},
 };
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const INTERVAL: Duration = Duration::from_millis(200);
 const NAME: &str = "waggle-ingest.waggle-system.svc";
-
-/// Answers from a table of tokens.
-#[derive(Default)]
-pub struct Tokens(pub HashMap<String, Review>);
-
-/// Tokens that begin so are reviewed slowly: longer than a clock may be off.
-pub const SLOW: &str = "slow-";
-
-impl TokenReviewer for Tokens {
-    fn review<'a>(&'a self, token: &'a str, audience: &'a str) -> BoxFuture<'a, Result<Review, ReviewError>> {
-        assert_eq!(audience, "waggle.aggregator");
-        let review = self.0.get(token).cloned().unwrap_or_default();
-        Box::pin(async move {
-            if token.starts_with(SLOW) {
-                tokio::time::sleep(Duration::from_secs(6)).await;
-            }
-            Ok(review)
-        })
-    }
-}
-
-/// A token that says when it expires, as a service account's does.
-pub fn expiring(after: Duration) -> &'static str {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-
-    let at = std::time::SystemTime::now() + after;
-    let seconds = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let payload = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{seconds}}}"));
-    Box::leak(format!("e30.{payload}.signature").into_boxed_str())
-}
-
-/// What a TokenReview says of the agent pod on `node`.
-pub fn agent_review(node: &str) -> Review {
-    let extra =
-        [("pod-name", format!("agent-{node}")), ("pod-uid", agent_uid(node)), ("node-name", node.into())];
-    let key = |name: &str| format!("authentication.kubernetes.io/{name}");
-    let extra: BTreeMap<_, _> = extra.into_iter().map(|(name, value)| (key(name), vec![value])).collect();
-    Review {
-        authenticated: true,
-        error: String::new(),
-        audiences: vec!["waggle.aggregator".into()],
-        username: "system:serviceaccount:waggle-system:waggle-agent".into(),
-        extra,
-    }
-}
-
-fn agent_uid(node: &str) -> String {
-    format!("uid-of-agent-{node}")
-}
 
 pub fn pod(namespace: &str, name: &str, uid: &str, node: &str, containers: Vec<Container>) -> Pod {
     Pod {
@@ -147,16 +103,13 @@ impl World {
             let web = format!("web-{name}");
             inventory.apply_pod(pod("shop", &web, &uid(name), name, vec![container("web", id(name))]));
         }
-        let mut tokens: HashMap<String, Review> =
-            ["n1", "n2"].map(|node| (format!("token-{node}"), agent_review(node))).into();
-        tokens.extend(more.into_iter().map(|(token, review)| (token.to_owned(), review)));
         let certified = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.crt"), certified.cert.pem()).unwrap();
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
         let key = (certified.cert.der().clone(), key);
         let (views, metrics) = (Views::default(), Metrics::default());
-        Self { inventory, views, metrics, directory, key, tokens: Arc::new(Tokens(tokens)) }
+        Self { inventory, views, metrics, directory, key, tokens: Arc::new(Tokens::new(more)) }
     }
 
     /// Starts the agent port with nothing stored; on `address` if it is given.
@@ -177,7 +130,7 @@ impl World {
             self.inventory.clone(),
             self.views.clone(),
             reviewer,
-            Box::new(|| true),
+            Synced::new(watch::channel(true).1, watch::channel(true).1),
             self.metrics.clone(),
         );
         let provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -226,7 +179,7 @@ impl World {
         let reporter = Reporter::new(config, report::Metrics::default());
         let publisher = reporter.publisher();
         let task = tokio::spawn(reporter.run(std::future::pending()));
-        Agent { node: node.into(), publisher, task, cpu_ns: 0, beside: Vec::new() }
+        Agent::new(node, publisher, task)
     }
 
     /// A client that can say anything.
@@ -278,87 +231,6 @@ impl Port {
     }
 }
 
-pub struct Agent {
-    node: String,
-    pub publisher: Publisher,
-    task: JoinHandle<()>,
-    cpu_ns: u64,
-    /// Samples beside that of the workload.
-    pub beside: Vec<Sample>,
-}
-
-impl Agent {
-    pub fn stop(self) {
-        self.task.abort();
-    }
-
-    /// Publishes a walk of `boot_ns`, in which the workload used `cpu_ns` more than before.
-    pub fn walk_at(&mut self, boot_ns: u64, cpu_ns: u64) {
-        self.cpu_ns += cpu_ns;
-        let (boot, real) = collect::clocks();
-        let age = boot.0 - boot_ns;
-        let snapshot = Snapshot {
-            boot: collect::BootTime(boot_ns),
-            real: collect::RealTime(real.0 - age),
-            node: NodeTotals {
-                cpu_ns: Some(self.cpu_ns + SECOND),
-                working_set_bytes: Some(1 << 30),
-                swap_bytes: None,
-            },
-            samples: [&[sample(1, &uid(&self.node), id(&self.node), self.cpu_ns)], &*self.beside].concat(),
-        };
-        self.publisher.publish(&snapshot);
-    }
-
-    /// Walks now.
-    pub fn walk(&mut self, cpu_ns: u64) {
-        self.walk_at(collect::clocks().0.0, cpu_ns);
-    }
-}
-
-pub fn sample(cgroup: u64, pod: &str, container: u8, cpu_ns: u64) -> Sample {
-    Sample {
-        cgroup: CgroupId(cgroup),
-        identity: Arc::new(Identity {
-            pod: PodUid::from(pod),
-            container: Some(AgentContainerId::from_bytes([container; 32])),
-        }),
-        cpu_ns: Some(cpu_ns),
-        late: false,
-        memory: Some(Memory { usage_pages: 300, inactive_file_pages: 44, swap_pages: None }),
-    }
-}
-
-pub struct Client {
-    pub out: mpsc::Sender<AgentMessage>,
-    pub answers: Streaming<AggregatorMessage>,
-    pub channel: tonic::transport::Channel,
-}
-
-impl Client {
-    pub async fn send(&self, message: agent_message::Message) {
-        self.out.send(AgentMessage { message: Some(message) }).await.unwrap();
-    }
-
-    pub async fn welcome(&mut self) -> waggle_proto::ingest::Welcome {
-        match within(self.answers.message()).await.unwrap().and_then(|answer| answer.message) {
-            Some(aggregator_message::Message::Welcome(welcome)) => welcome,
-            other => panic!("no welcome but {other:?}"),
-        }
-    }
-
-    /// The status that the stream ended with; `None` for OK.
-    pub async fn end(&mut self) -> Option<Status> {
-        loop {
-            match within(self.answers.message()).await {
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
-                Err(status) => return Some(status),
-            }
-        }
-    }
-}
-
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("nothing within 10 s")
 }
@@ -373,24 +245,4 @@ pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
         assert!(start.elapsed() < Duration::from_secs(10), "{what}: not within 10 s");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// Sends one frame whose bytes are no message; gives the `grpc-status` of the answer.
-pub async fn corrupt(channel: tonic::transport::Channel, token: &str) -> Option<String> {
-    use http_body_util::{BodyExt, Full};
-    use tower::Service;
-
-    // Flag 0, five bytes, a field that announces more than there is.
-    let frame = bytes::Bytes::from_static(&[0, 0, 0, 0, 5, 0x0a, 0xff, 0xff, 0xff, 0x7f]);
-    let request = http::Request::post("/waggle.ingest.v1.Ingest/Report")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("authorization", format!("Bearer {token}"))
-        .body(tonic::body::Body::new(Full::new(frame).map_err(|never| match never {})))
-        .unwrap();
-    let mut channel = channel;
-    std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
-    let response = within(channel.call(request)).await.unwrap();
-    let body = within(response.into_body().collect()).await.unwrap();
-    body.trailers()?.get("grpc-status").map(|value| value.to_str().unwrap().to_owned())
 }

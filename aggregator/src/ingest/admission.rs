@@ -8,19 +8,23 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, broadcast::error::RecvError};
+use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 
 use super::{
     fault::Refusal,
     review::{Review, TokenReviewer},
+    waiters::Waiters,
 };
-use crate::inventory::{Inventory, Node, Pod};
+use crate::inventory::{Inventory, Node, Pod, Synced};
 
 const MAX_TOKEN: usize = 16 * 1024;
 /// Reviews in flight, and those that may wait behind them.
 const REVIEWS: usize = 64;
 const WAITING: usize = 256;
+/// How long an admission waits until Pods and Nodes were listed. Agents wait for 20 s; a review may take 10 s of them,
+/// the lag of the inventory the rest.
+const LISTS: Duration = Duration::from_secs(5);
 /// How long the inventory may lag behind a review.
 const INVENTORY_LAG: Duration = Duration::from_secs(5);
 
@@ -41,16 +45,15 @@ pub struct Admitted {
     pub expires: Option<SystemTime>,
 }
 
-/// Whether Pods and Nodes were listed once: before that a pod that is not found is no stranger.
-pub type Listed = Box<dyn Fn() -> bool + Send + Sync>;
-
 /// Admits streams.
-pub struct Gate {
+pub struct Admission {
     reviewer: Arc<dyn TokenReviewer>,
     audience: String,
     namespace: String,
     service_account: String,
-    listed: Listed,
+    /// Whether Pods and Nodes were listed once: before that a pod that is not found is no stranger.
+    listed: Synced,
+    waiters: Waiters,
     in_flight: Semaphore,
     queue: Semaphore,
 }
@@ -63,14 +66,14 @@ struct Claims<'a> {
     node_uid: Option<&'a str>,
 }
 
-impl Gate {
+impl Admission {
     /// For tokens of `namespace/service_account` with `audience`.
     pub fn new(
         reviewer: Arc<dyn TokenReviewer>,
         audience: String,
         namespace: String,
         service_account: String,
-        listed: Listed,
+        listed: Synced,
     ) -> Self {
         Self {
             reviewer,
@@ -78,26 +81,28 @@ impl Gate {
             namespace,
             service_account,
             listed,
+            waiters: Waiters::default(),
             in_flight: Semaphore::new(REVIEWS),
             queue: Semaphore::new(REVIEWS + WAITING),
         }
     }
 
-    /// Admits the stream that carries this metadata, or says why not.
+    /// Admits the stream that carries this metadata, or says why not. Records in the current span which `pod` and `node`
+    /// its token names.
     pub async fn admit(&self, metadata: &MetadataMap, inventory: &Inventory) -> Result<Admitted, Refusal> {
         let token = bearer(metadata)?;
         let review = self.review(token).await?;
+        let span = tracing::Span::current();
+        span.record("pod", one(&review, POD_NAME)).record("node", one(&review, NODE_NAME));
         let claims = self.judge(&review)?;
         let (pod, node) = self.find(&claims, inventory).await?;
-        tracing::debug!(
-            node = %node.name, pod = %pod.name, credential = ?one(&review, CREDENTIAL_ID), "agent admitted"
-        );
+        tracing::debug!(credential = ?one(&review, CREDENTIAL_ID), "agent admitted");
         Ok(Admitted { pod, node, expires: expiry(token) })
     }
 
     async fn review(&self, token: &str) -> Result<Review, Refusal> {
-        let _place = self.queue.try_acquire().map_err(|_| Refusal::GateFull)?;
-        let _permit = self.in_flight.acquire().await.map_err(|_| Refusal::GateFull)?;
+        let _place = self.queue.try_acquire().map_err(|_| Refusal::QueueFull)?;
+        let _permit = self.in_flight.acquire().await.map_err(|_| Refusal::QueueFull)?;
         self.reviewer.review(token, &self.audience).await.map_err(|error| {
             tracing::warn!(%error, "an agent's token could not be reviewed");
             Refusal::ReviewUnavailable
@@ -122,23 +127,31 @@ impl Gate {
         })
     }
 
+    /// The waiting admissions that claim this node look again.
+    pub(super) fn inventory_changed(&self, node: &str) {
+        self.waiters.notify(node);
+    }
+
+    /// All waiting admissions look again.
+    pub(super) fn inventory_replaced(&self) {
+        self.waiters.notify_all();
+    }
+
     /// The claims' pod and node in the inventory, which may lag behind the review.
     async fn find(
         &self,
         claims: &Claims<'_>,
         inventory: &Inventory,
     ) -> Result<(Arc<Pod>, Arc<Node>), Refusal> {
-        let mut changes = inventory.changes();
+        let mut listed = self.listed.clone();
+        tokio::time::timeout(LISTS, listed.wait()).await.map_err(|_| Refusal::NotListed)?;
+        let waiter = self.waiters.wait_for(claims.node_name);
         let deadline = tokio::time::Instant::now() + INVENTORY_LAG;
         loop {
-            let refusal = match self.look_up(claims, inventory) {
+            let changed = waiter.changed();
+            match self.look_up(claims, inventory) {
                 Ok(found) => return Ok(found),
-                Err(refusal) => refusal,
-            };
-            match tokio::time::timeout_at(deadline, changes.recv()).await {
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
-                Ok(Err(RecvError::Closed)) | Err(_) if (self.listed)() => return Err(refusal),
-                Ok(Err(RecvError::Closed)) | Err(_) => return Err(Refusal::NotListed),
+                Err(refusal) => tokio::time::timeout_at(deadline, changed).await.map_err(|_| refusal)?,
             }
         }
     }
@@ -189,104 +202,4 @@ fn expiry(token: &str) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tonic::Code;
-
-    use super::*;
-
-    #[test]
-    fn the_expiry_is_read_from_the_payload() {
-        let payload = URL_SAFE_NO_PAD.encode(r#"{"aud":["x"],"exp":1700000000}"#);
-        let at = expiry(&format!("e30.{payload}.sig"));
-        assert_eq!(at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
-        for opaque in ["", "opaque", "a.b.c", "e30.e30.sig"] {
-            assert_eq!(expiry(opaque), None, "{opaque}");
-        }
-    }
-
-    /// Answers never.
-    struct Silent;
-
-    impl TokenReviewer for Silent {
-        fn review<'a>(
-            &'a self,
-            _: &'a str,
-            _: &'a str,
-        ) -> futures_util::future::BoxFuture<'a, Result<Review, super::super::review::ReviewError>> {
-            Box::pin(std::future::pending())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_storm_waits_in_a_queue_that_ends() {
-        let gate = Gate::new(Arc::new(Silent), "a".into(), "n".into(), "s".into(), Box::new(|| true));
-        let inventory = Inventory::default();
-        let mut metadata = MetadataMap::new();
-        metadata.insert("authorization", "Bearer x".parse().unwrap());
-        let mut storm: Vec<_> =
-            (0..REVIEWS + WAITING).map(|_| Box::pin(gate.admit(&metadata, &inventory))).collect();
-        for (position, one) in storm.iter_mut().enumerate() {
-            assert!(futures_util::poll!(one.as_mut()).is_pending(), "{position}");
-        }
-        assert_eq!(gate.in_flight.available_permits(), 0, "the first ones are being reviewed");
-        let refusal = gate.admit(&metadata, &inventory).await.unwrap_err();
-        assert_eq!(refusal, Refusal::GateFull);
-        let status = refusal.status();
-        assert_eq!(status.code(), Code::Unavailable);
-        assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
-        // Whoever leaves makes room.
-        storm.pop();
-        assert!(futures_util::poll!(Box::pin(gate.admit(&metadata, &inventory))).is_pending());
-    }
-
-    /// Finds every token good.
-    struct Good;
-
-    impl TokenReviewer for Good {
-        fn review<'a>(
-            &'a self,
-            _: &'a str,
-            audience: &'a str,
-        ) -> futures_util::future::BoxFuture<'a, Result<Review, super::super::review::ReviewError>> {
-            let claims = [(POD_NAME, "p"), (POD_UID, "u"), (NODE_NAME, "n")];
-            let extra = claims.map(|(key, value)| (key.to_owned(), vec![value.to_owned()]));
-            let review = Review {
-                authenticated: true,
-                audiences: vec![audience.to_owned()],
-                username: "system:serviceaccount:n:s".to_owned(),
-                extra: extra.into(),
-                ..Review::default()
-            };
-            Box::pin(async { Ok(review) })
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_is_a_stranger_before_pods_were_listed() {
-        for (listed, refusal, code) in [
-            (false, Refusal::NotListed, Code::Unavailable),
-            (true, Refusal::PodMismatch, Code::PermissionDenied),
-        ] {
-            let listed = Box::new(move || listed);
-            let gate = Gate::new(Arc::new(Good), "a".into(), "n".into(), "s".into(), listed);
-            let mut metadata = MetadataMap::new();
-            metadata.insert("authorization", "Bearer x".parse().unwrap());
-            let refused = gate.admit(&metadata, &Inventory::default()).await.unwrap_err();
-            assert_eq!((refused, refused.status().code()), (refusal, code));
-        }
-    }
-
-    #[test]
-    fn a_token_is_taken_from_a_bearer_header_only() {
-        let with = |value: &str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("authorization", value.parse().unwrap());
-            bearer(&metadata).map(str::to_owned)
-        };
-        assert_eq!(with("Bearer abc"), Ok("abc".to_owned()));
-        assert_eq!(with("Basic abc"), Err(Refusal::TokenMissing));
-        assert_eq!(with("Bearer "), Err(Refusal::TokenMissing));
-        assert_eq!(with(&format!("Bearer {}", "x".repeat(MAX_TOKEN))), Err(Refusal::TokenTooLarge));
-        assert_eq!(bearer(&MetadataMap::new()), Err(Refusal::TokenMissing));
-    }
-}
+mod tests;

@@ -14,18 +14,19 @@ use waggle_proto::{
 
 use super::{
     IngestState, Metrics,
-    admit::Admitted,
+    admission::Admitted,
     agents::Presence,
-    decode::{Decoded, Decoder},
-    fault::{Closed, Fault},
+    clock::NodeClock,
+    fault::{Closed, End, Fault},
     node::NodeState,
+    protocol::{Decoded, Decoder},
 };
 use crate::{
     ring::Moment,
     units::{BootId, BootTime, RealTime},
 };
 
-/// How far a node's boot clock may run ahead of this process's.
+/// How far the newest sample that is held may lie ahead of the node's own clock.
 const AHEAD: Duration = Duration::from_secs(5);
 /// Oldest replayed sample that is stored: twice the agents' own ring.
 const REPLAY: Duration = Duration::from_mins(2);
@@ -37,46 +38,34 @@ pub(super) struct Now {
     pub(super) wall: SystemTime,
 }
 
-/// Why a message was not taken.
-#[derive(Debug)]
-pub(super) enum Refused {
-    Fault(Fault),
-    /// Another stream is the live one.
-    Superseded,
-}
-
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
 /// A stream after its `Hello`, as long as it is its node's live one.
-pub(super) struct Feed {
+pub(super) struct NodeStream {
     state: IngestState,
     name: Arc<str>,
     node: Arc<Mutex<NodeState>>,
     generation: u64,
     presence: Presence,
     decoder: Decoder,
-    /// The node's boot clock and this process's when the stream was opened: every sample's age is measured from here.
-    anchor: (BootTime, Instant),
+    /// Boot time of the node's hello.
+    opened: BootTime,
+    clock: NodeClock,
     epoch: u64,
     newest: BootTime,
     pub(super) pace: Duration,
 }
 
-impl Feed {
+impl NodeStream {
     /// Makes an admitted stream its node's live one. Also returns what resolves when it has to end, and the newest
-    /// sample that is held already. `asked` is when the stream was asked for.
+    /// sample that is held already. `asked` is when the stream was asked for, which may be long before `now`.
     pub(super) fn open(
         state: &IngestState,
         admitted: &Admitted,
         hello: &Hello,
-        asked: Now,
-    ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), Fault> {
+        asked: Instant,
+        now: Instant,
+    ) -> Result<(Self, oneshot::Receiver<Closed>, BootTime), End> {
         if hello.protocol != PROTOCOL_VERSION {
-            return Err(Fault::Protocol(hello.protocol));
+            return Err(Fault::Protocol(hello.protocol).into());
         }
         let boot = BootId::parse(&hello.boot_id).ok_or(Fault::Malformed("boot_id is not one"))?;
         let clock = hello.clock.ok_or(Fault::Malformed("the hello has no clock"))?;
@@ -87,7 +76,11 @@ impl Feed {
             let mut locked = node.lock();
             // Forgotten between the look at the table and the lock: the table makes a new one.
             if !locked.is_forgotten() {
+                // What is held may be newer than the hello: the stream before goes on until this one is admitted.
+                let underway = now.saturating_duration_since(asked);
+                locked.discard_after(&boot, read + underway + AHEAD);
                 let opened = locked.open(admitted, &boot, decoder.page_size(), &state.shared.inventory);
+                let opened = opened.inspect_err(|_| state.forget_if_gone(&mut locked))?;
                 // Under the lock, so that of two streams the later one is exported.
                 let agents = &state.shared.metrics.agents;
                 let Hello { agent_version, collector, refusals, .. } = hello;
@@ -97,32 +90,36 @@ impl Feed {
             }
         };
         decoder.start_after(opened.newest);
-        let feed = Self {
+        let stream = Self {
             state: state.clone(),
             name: Arc::clone(&admitted.node.name),
             node,
             generation: opened.generation,
             presence,
             decoder,
-            anchor: (read, asked.monotonic),
+            opened: read,
+            clock: NodeClock::new(read, asked),
             epoch: 0,
             newest: opened.newest,
             pace: state.pace(),
         };
-        Ok((feed, opened.end, opened.newest))
+        Ok((stream, opened.end, opened.newest))
     }
 
     /// Takes one message, or refuses it and leaves everything as it was.
-    pub(super) fn take(&mut self, message: &Snapshot, now: Now) -> Result<(), Refused> {
+    pub(super) fn take(&mut self, message: &Snapshot, now: Now) -> Result<(), End> {
         let shared = Arc::clone(&self.state.shared);
         let mut node = self.node.lock();
         if !node.is_live(self.generation) {
             let lost = message.cpu_ns.len() as u64;
             Metrics::count_many(&shared.metrics.dropped, "superseded", lost);
-            return Err(Refused::Superseded);
+            return Err(End::Closed(Closed::Superseded));
         }
-        let decoded = self.decoder.decode(message, &node.capacity())?;
-        let moment = self.moment(&decoded, now)?;
+        let decoded = self.decoder.decode(message, &node.limits())?;
+        if !decoded.replay {
+            self.clock.observe(decoded.boot, now.monotonic);
+        }
+        let moment = self.moment(&decoded, node.newest(), now);
         let (anew, epoch) = (node.epoch() != self.epoch, node.epoch());
         let dropped = node.judge(&mut self.decoder, decoded.boot, self.pace, anew, &shared.inventory);
         self.epoch = epoch;
@@ -137,6 +134,10 @@ impl Feed {
         }
         node.apply(moment, decoded, &self.decoder, &shared.views)?;
         self.presence.unmeasured_pods(node.own_pods(self.decoder.unmeasured_pods()));
+        let implausible = node.implausible();
+        shared.metrics.count_implausible("cpu", implausible.cpu);
+        shared.metrics.count_implausible("memory", implausible.memory);
+        node.log_implausible(now.monotonic);
         drop(node);
         self.newest = decoded.boot;
         shared.metrics.applied.inc();
@@ -155,27 +156,19 @@ impl Feed {
 
     /// Live samples that come faster than twice the pace, and replayed ones that nobody asked for, are not stored.
     fn surplus(&self, decoded: &Decoded) -> Option<&'static str> {
-        let (opened, _) = self.anchor;
         if decoded.replay {
-            return (opened.since(decoded.boot) > REPLAY).then_some("stale");
+            return (self.opened.since(decoded.boot) > REPLAY).then_some("stale");
         }
         (decoded.boot.since(self.newest) < self.pace / 2).then_some("too-fast")
     }
 
-    /// The sample's instant on all three clocks. A node's own stamp counts where it is within one interval of what
-    /// this process's clock says; otherwise only the stamp is replaced, for differences are the boot clock's.
-    fn moment(&self, decoded: &Decoded, now: Now) -> Result<Moment, Fault> {
-        let (opened, heard) = self.anchor;
-        let seen = if decoded.boot >= opened {
-            heard + decoded.boot.since(opened)
-        } else {
-            heard.checked_sub(opened.since(decoded.boot)).unwrap_or(heard)
-        };
-        let ahead = seen.saturating_duration_since(now.monotonic);
-        if ahead > AHEAD {
-            return Err(Fault::ImplausibleClock(u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX)));
-        }
-        let seen = seen.min(now.monotonic);
+    /// The sample's instant on all three clocks, not before the newest one that is held. A node's own stamp counts where
+    /// it is within one interval of what this process's clock says; otherwise only the stamp is replaced, for
+    /// differences are the boot clock's.
+    fn moment(&self, decoded: &Decoded, newest: Option<Moment>, now: Now) -> Moment {
+        let age = self.clock.age(decoded.boot, now.monotonic);
+        let seen = now.monotonic.checked_sub(age).unwrap_or(now.monotonic);
+        let seen = newest.map_or(seen, |newest| seen.max(newest.seen)).min(now.monotonic);
         let age = now.monotonic.saturating_duration_since(seen);
         let wall = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(age);
         let ours = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
@@ -186,12 +179,15 @@ impl Feed {
         } else {
             decoded.real
         };
-        Ok(Moment { boot: decoded.boot, real, seen })
+        Moment { boot: decoded.boot, real, seen }
     }
 }
 
-impl Drop for Feed {
+impl Drop for NodeStream {
     fn drop(&mut self) {
         self.node.lock().ended(self.generation);
     }
 }
+
+#[cfg(test)]
+mod tests;
