@@ -82,7 +82,7 @@ impl Join {
         // No node runs without memory or CPU time: a zero is a reading that is missing.
         let totals = shard.node().filter(|(totals, _)| totals.cpu_ns > 0 && totals.working_set_bytes > 0);
         let fresh = shard.newest().zip(totals).map(|(newest, (totals, rate))| NodeEntry {
-            measured: measured(newest, rate),
+            measured: Measured::new(newest, rate.window),
             usage: Usage {
                 cpu: rate.cpu,
                 memory: Bytes(totals.working_set_bytes),
@@ -131,7 +131,7 @@ impl JoinedPod {
             window = Some(window.map_or(rate.window, |shortest| shortest.min(rate.window)));
             usages.push(usage(column, rate, page_size)?);
         }
-        Some(Measured { timestamp: newest.real, window: window?, seen: newest.seen })
+        Some(Measured::new(newest, window?))
     }
 
     /// The entry from before, without containers that the API no longer expects: what leaves the set is decided by
@@ -154,16 +154,35 @@ fn usage(column: &Column, rate: Rate, page_size: u64) -> Option<Usage> {
     Some(Usage { cpu: rate.cpu, memory, swap: column.swap_pages().map(bytes) })
 }
 
-fn measured(newest: Moment, rate: Rate) -> Measured {
-    Measured { timestamp: newest.real, window: rate.window, seen: newest.seen }
-}
-
 impl Measured {
+    /// The window is cut to milliseconds, as metrics-server's is: a client in Java reads nine decimals as milliseconds, so that
+    /// 14.986303975 s become years.
+    fn new(newest: Moment, window: Duration) -> Self {
+        let cut = Duration::new(window.as_secs(), window.subsec_millis() * 1_000_000);
+        Self { timestamp: newest.real, window: cut, seen: newest.seen }
+    }
+
     /// Keeps the timestamp from going back: a newer sample may have an earlier one where a clock was set back.
     fn follow(&mut self, held: Option<&Self>) {
         let Some(held) = held else { return };
         if held.timestamp.0.saturating_sub(self.timestamp.0) <= STEP_NS {
             self.timestamp = self.timestamp.max(held.timestamp);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::units::{BootTime, RealTime};
+
+    #[test]
+    fn a_window_has_no_more_than_milliseconds() {
+        let newest = Moment { boot: BootTime(1), real: RealTime(2), seen: Instant::now() };
+        let window = |nanos| Measured::new(newest, Duration::from_nanos(nanos)).window.as_nanos();
+        assert_eq!(window(14_986_303_975), 14_986_000_000);
+        assert_eq!(window(15_000_000_000), 15_000_000_000);
     }
 }
