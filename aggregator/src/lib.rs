@@ -17,6 +17,7 @@ pub mod inventory;
 mod open_files;
 pub mod ring;
 pub mod run;
+pub mod serve;
 pub mod telemetry;
 pub mod tls;
 pub mod units;

@@ -30,7 +30,9 @@ use crate::{
     health::{Conditions, Signal},
     ingest::{self, IngestState, KubeReviewer},
     inventory::{Inventory, Watches},
-    open_files, telemetry,
+    open_files,
+    serve::Limits,
+    telemetry,
     tls::{self, Certificates, FlagError, LoadError},
     view::Views,
 };
@@ -220,15 +222,16 @@ impl Prepared {
         background.spawn(config.run(clients.watches, Patience::default(), watch_metrics));
         background.spawn(ingest::follow(state.clone(), stop_ingest.clone()));
         background.spawn(heartbeat(Arc::clone(&conditions)));
-        let api = tokio::spawn(server::serve(
-            api,
-            api_listener,
-            api_tls,
-            server::Limits::default(),
-            stop_api.clone(),
+        let api =
+            tokio::spawn(server::serve(api, api_listener, api_tls, Limits::api(), stop_api.clone(), drain));
+        let ingest = tokio::spawn(ingest::serve(
+            ingest_listener,
+            ingest_tls,
+            state,
+            Limits::agents(),
+            stop_ingest.clone(),
             drain,
         ));
-        let ingest = tokio::spawn(ingest::serve(ingest_listener, ingest_tls, state, stop_ingest.clone()));
         Ok(Running { conditions, stop_api, stop_ingest, api, ingest, background, drain })
     }
 }
@@ -259,7 +262,7 @@ struct Running {
     stop_api: CancellationToken,
     stop_ingest: CancellationToken,
     api: JoinHandle<()>,
-    ingest: JoinHandle<std::io::Result<()>>,
+    ingest: JoinHandle<()>,
     /// Ended by dropping it.
     background: JoinSet<()>,
     drain: Duration,
@@ -277,11 +280,8 @@ impl Running {
             tracing::error!(%error, "the API port ended badly");
         }
         stop_ingest.cancel();
-        match tokio::time::timeout(drain, ingest).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "the agents' port ended badly"),
-            Ok(Err(error)) => tracing::error!(%error, "the agents' port ended badly"),
-            Err(_) => tracing::warn!("agents' streams were still open after {drain:?} and are cut"),
+        if let Err(error) = ingest.await {
+            tracing::error!(%error, "the agents' port ended badly");
         }
         drop(background);
     }

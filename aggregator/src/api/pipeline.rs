@@ -13,7 +13,10 @@ use super::{
     selector,
     status::Failure,
 };
-use crate::auth::{self, Attributes, Decision, PeerCertificates, User};
+use crate::{
+    auth::{self, Attributes, Decision, PeerCertificates, User},
+    serve::LastResponse,
+};
 
 const MASTERS: &str = "system:masters";
 const AUDIT_ID: &str = "audit-id";
@@ -59,7 +62,8 @@ impl<G: Gate> Api<G> {
             *response.body_mut() = Body::default();
         }
         if unproven {
-            response.extensions_mut().insert(Unproven);
+            // Each guess costs a handshake (upstream: UnauthenticatedHTTP2DOSMitigation).
+            response.extensions_mut().insert(LastResponse);
         }
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit);
@@ -123,10 +127,6 @@ impl<G: Gate> Api<G> {
         }
     }
 }
-
-/// On answers to callers who did not prove who they are: over HTTP/2 their connection takes no more requests.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unproven;
 
 /// A request whose path could be read.
 struct Judged<'a> {

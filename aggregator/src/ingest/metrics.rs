@@ -6,7 +6,7 @@ use prometheus_client::{
 };
 
 use super::agents::Agents;
-use crate::compatibility::MetricsServer;
+use crate::{compatibility::MetricsServer, serve};
 
 type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -29,8 +29,8 @@ pub struct Metrics {
     pub corrected: Counter,
     /// Age of the newest sample when it was stored, seconds; replayed ones left out.
     pub age: Histogram,
-    /// TLS handshakes that failed, by reason.
-    pub handshakes: ByReason,
+    /// Connections of the port.
+    pub connections: serve::Metrics,
     /// What the agents with a live stream report about themselves.
     pub agents: Agents,
     /// What metrics-server would count, where that is asked for.
@@ -49,7 +49,7 @@ impl Default for Metrics {
             applied: Counter::default(),
             corrected: Counter::default(),
             age: Histogram::new(buckets),
-            handshakes: Family::default(),
+            connections: serve::Metrics::default(),
             agents: Agents::default(),
             compatibility: None,
         }
@@ -59,6 +59,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Adds all families to `registry` under their full names.
     pub fn register(&self, registry: &mut Registry) {
+        self.connections.register(registry, "waggle_ingest");
         let registry = registry.sub_registry_with_prefix("waggle_ingest");
         registry.register("streams", "Agent streams open now", self.streams.clone());
         registry.register("streams_refused", "Agent streams not admitted", self.refused.clone());
@@ -76,7 +77,6 @@ impl Metrics {
             self.corrected.clone(),
         );
         registry.register("sample_age_seconds", "Age of live samples when stored", self.age.clone());
-        registry.register("handshakes_failed", "TLS handshakes that failed", self.handshakes.clone());
         registry.register(
             "collector_labels_dropped",
             "Texts of agents about their collector that are not exported",

@@ -23,6 +23,7 @@ use waggle_agent::{
 use waggle_aggregator::{
     ingest::{self, Config, IngestState, Metrics, Review, ReviewError, TokenReviewer},
     inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
+    serve::Limits,
     units::{Bytes, ContainerId, NanoCores},
     view::{NodeView, Views},
 };
@@ -186,9 +187,11 @@ impl World {
         let tls = ingest::tls_config(Arc::new(rustls::sign::SingleCertAndKey::from(certified))).unwrap();
         let shutdown = CancellationToken::new();
         let follow = tokio::spawn(ingest::follow(state.clone(), shutdown.clone()));
-        let serving = ingest::serve(listener, tls, state.clone(), shutdown.clone());
+        let limits = Limits::agents();
+        let drain = Duration::from_secs(5);
+        let serving = ingest::serve(listener, tls, state.clone(), limits, shutdown.clone(), drain);
         let task = tokio::spawn(async move {
-            serving.await.unwrap();
+            serving.await;
             follow.await.unwrap();
         });
         Port { address, state, shutdown, task }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use waggle_stand_in::Authority;
 
 use super::*;
-use crate::api::server::{self, Limits};
+use crate::{api::server, serve::Limits};
 
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(20);
@@ -78,7 +78,7 @@ fn ask_as(port: &Port, user: &str) -> Request<Empty<Bytes>> {
 
 #[tokio::test]
 async fn a_connection_too_many_waits_for_a_place() {
-    let port = Port::start(Limits { connections: 2, ..Limits::default() }).await;
+    let port = Port::start(Limits { connections: 2, ..Limits::api() }).await;
     let (first, _second) = (port.connect().await, port.connect().await);
     let mut third = Box::pin(port.connect());
     assert!(timeout(SHORT, &mut third).await.is_err(), "there are two places");
@@ -88,7 +88,7 @@ async fn a_connection_too_many_waits_for_a_place() {
 
 #[tokio::test]
 async fn a_silent_peer_keeps_a_turn_no_longer_than_a_handshake_may_take() {
-    let port = Port::start(Limits { handshakes: 1, handshake: SHORT * 2, ..Limits::default() }).await;
+    let port = Port::start(Limits { handshakes: 1, handshake: SHORT * 2, ..Limits::api() }).await;
     let silent = TcpStream::connect(port.address).await.unwrap();
     tokio::time::sleep(SHORT).await;
     let began = Instant::now();
@@ -99,7 +99,7 @@ async fn a_silent_peer_keeps_a_turn_no_longer_than_a_handshake_may_take() {
 
 #[tokio::test]
 async fn an_idle_connection_ends_and_a_busy_one_does_not() {
-    let port = Port::start(Limits { idle: SHORT, ..Limits::default() }).await;
+    let port = Port::start(Limits { idle: SHORT, ..Limits::api() }).await;
     let (_idle, idle_ended) = port.open().await;
     let (mut busy, busy_ended) = port.open().await;
     let slow =
@@ -116,7 +116,7 @@ async fn an_idle_connection_ends_and_a_busy_one_does_not() {
 
 #[tokio::test]
 async fn at_the_end_what_was_begun_is_answered() {
-    let port = Port::start(Limits::default()).await;
+    let port = Port::start(Limits::api()).await;
     let (_idle, idle_ended) = port.open().await;
     let (mut busy, _) = port.open().await;
     let slow = tokio::spawn(busy.send_request(ask_as(&port, "slow")));
