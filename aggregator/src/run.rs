@@ -22,8 +22,8 @@ use crate::{
     api::{self, Api, Gate, Now, Settings, Source, server},
     args::{Args, Contradiction},
     auth::{
-        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, Overlap, PeerCertificates,
-        Selectors, Unauthorized, User,
+        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, Origin, Overlap, PeerCertificates,
+        Selectors, Unauthenticated, User,
     },
     client::{self, ClientError, Clients, Patience},
     compatibility::MetricsServer,
@@ -243,12 +243,26 @@ struct Doorkeeper {
 }
 
 impl Gate for Doorkeeper {
-    async fn authenticate(&self, peer: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthorized> {
+    fn is_front_proxy(&self, peer: &PeerCertificates) -> bool {
+        self.authenticator.is_front_proxy(peer)
+    }
+
+    async fn authenticate(
+        &self,
+        peer: &PeerCertificates,
+        headers: &HeaderMap,
+    ) -> Result<User, Unauthenticated> {
         self.authenticator.authenticate(peer, headers).await
     }
 
-    async fn authorize(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
-        self.authorizer.authorize(user, attributes, selectors).await
+    async fn authorize(
+        &self,
+        origin: Origin,
+        user: &User,
+        attributes: &Attributes,
+        selectors: &Selectors,
+    ) -> Decision {
+        self.authorizer.authorize(origin, user, attributes, selectors).await
     }
 
     fn strip(&self, headers: &mut HeaderMap) {

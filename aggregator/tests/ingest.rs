@@ -15,6 +15,8 @@ mod fleet;
 mod refusals;
 #[path = "ingest/replay.rs"]
 mod replay;
+#[path = "ingest/silence.rs"]
+mod silence;
 #[path = "ingest/streams.rs"]
 mod streams;
 #[path = "ingest/unmeasured.rs"]

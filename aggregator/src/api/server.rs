@@ -15,6 +15,11 @@ use crate::{
     serve::{Application, Limits, Port},
 };
 
+/// What Go servers take; a user in a thousand groups sends a thousand headers.
+const FRONT_PROXY_HEADERS: u32 = 1 << 20;
+/// For everybody else: it is read before anything is known about the peer.
+const HEADERS: u32 = 64 << 10;
+
 /// Serves `api` on `listener` until `stop`, then finishes the requests in flight for at most `drain`.
 pub async fn serve<G: Gate>(
     api: Arc<Api<G>>,
@@ -36,6 +41,11 @@ impl<G: Gate> Application for Server<G> {
 
     fn peer(&self, chain: Vec<CertificateDer<'static>>) -> PeerCertificates {
         PeerCertificates::new(chain)
+    }
+
+    /// Groups and extra attributes come as a header each: only the front proxy needs room for all of a crowded user's.
+    fn header_limit(&self, peer: &PeerCertificates) -> u32 {
+        if self.0.gate.is_front_proxy(peer) { FRONT_PROXY_HEADERS } else { HEADERS }
     }
 
     async fn answer(&self, peer: &PeerCertificates, mut request: Request<Incoming>) -> Response<Body> {

@@ -66,6 +66,11 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> Cache<K, V> {
         value
     }
 
+    /// The kept answer, if there is one.
+    pub(super) fn kept(&self, key: &K) -> Option<V> {
+        self.state.lock().kept(key)
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.state.lock().kept.len()

@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use waggle_proto::ingest::ingest_server::IngestServer;
 
 use super::{IngestState, MAX_MESSAGE, session::Service};
-use crate::serve::{Application, Limits, Port};
+use crate::serve::{Application, LastResponse, Limits, Port, Proven};
 
 /// The TLS settings of the agent port could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub fn tls_config(certificate: Arc<dyn ResolvesServerCert>) -> Result<Arc<Server
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
+
+/// A token of 16 KiB, and room for the rest.
+const HEADERS: u32 = 24 << 10;
 
 /// Serves agents on `listener` until `stop`, then ends their streams and closes what is still open after `drain`.
 pub async fn serve(
@@ -54,8 +57,18 @@ impl Application for Agents {
 
     fn peer(&self, _: Vec<CertificateDer<'static>>) {}
 
+    fn header_limit(&self, (): &()) -> u32 {
+        HEADERS
+    }
+
     async fn answer(&self, (): &(), request: Request<Incoming>) -> Response<tonic::body::Body> {
-        let Ok(response) = self.0.clone().oneshot(request).await;
+        let Ok(mut response) = self.0.clone().oneshot(request).await;
+        // A status in the head means that no stream was opened: the agent was not admitted.
+        if response.headers().contains_key(tonic::Status::GRPC_STATUS) {
+            response.extensions_mut().insert(LastResponse);
+        } else {
+            response.extensions_mut().insert(Proven);
+        }
         response
     }
 }

@@ -5,6 +5,8 @@ mod connection;
 mod handshake;
 mod limits;
 mod metrics;
+mod places;
+mod reading;
 mod usage;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -15,9 +17,8 @@ use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -25,6 +26,8 @@ use crate::telemetry::Seldom;
 
 pub use limits::{Http, Limits};
 pub use metrics::Metrics;
+use places::{Place, Places};
+pub(crate) use reading::ReadLimits;
 
 /// What answers the requests of a port.
 pub(crate) trait Application: Send + Sync + 'static {
@@ -33,10 +36,14 @@ pub(crate) trait Application: Send + Sync + 'static {
     /// Bodies of responses.
     type Body: http_body::Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
+        + Unpin
         + 'static;
 
     /// A peer that presented these certificates, leaf first; none where it presented none.
     fn peer(&self, chain: Vec<CertificateDer<'static>>) -> Self::Peer;
+
+    /// Bytes of all header fields that a request of this peer may have.
+    fn header_limit(&self, peer: &Self::Peer) -> u32;
 
     /// Answers one request.
     fn answer(
@@ -46,9 +53,14 @@ pub(crate) trait Application: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-/// Response extension: the connection takes no further request. Removed before the response is sent.
+/// Response extension: over HTTP/2 the connection takes no further request. Removed before the response is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastResponse;
+
+/// Response extension: the peer proved who it is, and its connection is not closed to make room for others. Removed before
+/// the response is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proven;
 
 /// A bound port.
 pub(crate) struct Port {
@@ -64,9 +76,8 @@ pub(crate) struct Port {
 
 /// What all connections of a port share.
 struct Shared<A> {
-    port: &'static str,
     application: A,
-    acceptor: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     limits: Limits,
     handshakes: Semaphore,
     metrics: Metrics,
@@ -75,51 +86,48 @@ struct Shared<A> {
 }
 
 impl Port {
-    /// Serves until `stop`, then finishes the requests in flight for at most `drain`.
+    /// Serves until `stop`, then finishes the requests in flight for at most `drain` and closes every connection.
     pub(crate) async fn serve<A: Application>(self, application: A, drain: Duration) {
         let Self { name, listener, tls, limits, metrics, stop } = self;
-        let places = Arc::new(Semaphore::new(limits.connections));
-        let shared = Arc::new(Shared {
-            port: name,
-            application,
-            acceptor: TlsAcceptor::from(tls),
-            handshakes: Semaphore::new(limits.handshakes),
-            limits,
-            metrics,
-            notices: Seldom::default(),
-            stop: stop.clone(),
-        });
-        let connections = TaskTracker::new();
+        let places = Places::new(&limits, metrics.clone());
+        let handshakes = Semaphore::new(limits.handshakes);
+        let notices = Seldom::default();
+        let shared =
+            Arc::new(Shared { application, tls, limits, handshakes, metrics, notices, stop: stop.clone() });
+        let (connections, abort) = (TaskTracker::new(), CancellationToken::new());
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = accept(name, &listener, &places) => accepted,
             };
             let Some((stream, peer, place)) = accepted else { continue };
-            let span = tracing::info_span!("connection", port = name, %peer);
-            let shared = Arc::clone(&shared);
+            let (shared, abort) = (Arc::clone(&shared), abort.clone());
             let connection = async move {
-                shared.connection(stream).await;
-                drop(place);
+                tokio::select! {
+                    () = shared.connection(stream, place) => {}
+                    () = abort.cancelled() => {}
+                }
             };
-            connections.spawn(connection.instrument(span));
+            connections.spawn(connection.instrument(tracing::info_span!("connection", port = name, %peer)));
         }
         drop(listener);
         connections.close();
         if tokio::time::timeout(drain, connections.wait()).await.is_err() {
             tracing::warn!(port = name, "connections were still busy after {drain:?} and are cut");
+            abort.cancel();
+            connections.wait().await;
         }
     }
 }
 
+/// The next connection, with a place. A connection is accepted first: none makes room while nobody else comes.
 async fn accept(
     port: &'static str,
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+    places: &Arc<Places>,
+) -> Option<(TcpStream, SocketAddr, Place)> {
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        Ok((stream, peer)) => Some((stream, peer, places.take().await)),
         Err(error) => {
             // Out of descriptors, or the peer went away: an immediate retry helps in neither case.
             tracing::warn!(%error, port, "cannot accept a connection");

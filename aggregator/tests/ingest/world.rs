@@ -162,6 +162,11 @@ impl World {
 
     /// Starts the agent port with nothing stored; on `address` if it is given.
     pub async fn port(&self, address: Option<SocketAddr>) -> Port {
+        self.port_with(address, Limits::agents()).await
+    }
+
+    /// The same with other limits.
+    pub async fn port_with(&self, address: Option<SocketAddr>, limits: Limits) -> Port {
         let listener =
             TcpListener::bind(address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into())).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -187,7 +192,6 @@ impl World {
         let tls = ingest::tls_config(Arc::new(rustls::sign::SingleCertAndKey::from(certified))).unwrap();
         let shutdown = CancellationToken::new();
         let follow = tokio::spawn(ingest::follow(state.clone(), shutdown.clone()));
-        let limits = Limits::agents();
         let drain = Duration::from_secs(5);
         let serving = ingest::serve(listener, tls, state.clone(), limits, shutdown.clone(), drain);
         let task = tokio::spawn(async move {
