@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "starvation/http2.rs"]
+mod http2;
 #[path = "starvation/requests.rs"]
 mod requests;
 #[path = "starvation/silent.rs"]

@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::{
     Application, LastResponse, Proven, Shared,
     handshake::Tcp,
+    long_uri::LongUri,
     places::Place,
     reading::{ReadLimits, Streams, Watch, Watched},
     usage::{Due, Usage},
@@ -55,7 +56,9 @@ impl<A: Application> Shared<A> {
             let (shared, peer, usage) = (Arc::clone(self), peer.clone(), Arc::clone(&usage));
             async move { Ok::<_, Infallible>(shared.answer(&peer, &usage, request).await) }
         });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = TokioIo::new(LongUri::new(stream, http2));
+        let mut connection = pin!(builder.serve_connection(io, service));
         let mut leaving = None;
         loop {
             let due = usage.due(&self.limits, leaving);

@@ -4,6 +4,7 @@
 mod connection;
 mod handshake;
 mod limits;
+mod long_uri;
 mod metrics;
 mod places;
 mod reading;
