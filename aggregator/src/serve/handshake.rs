@@ -1,4 +1,4 @@
-//! TLS handshakes. A peer gets a turn only once its whole ClientHello is there, and for a short time: silent and slow peers
+//! TLS handshakes. A peer gets a turn only once its whole `ClientHello` is there, and for a short time: silent and slow peers
 //! wait by themselves, without keeping others from their handshake.
 
 use std::{
@@ -61,13 +61,12 @@ impl<A> Shared<A> {
         place.protect();
         let turn = self.handshakes.acquire().await.map_err(|_| Failure::Tls(io::ErrorKind::Other.into()))?;
         let mut finished = Box::pin(hello.into_stream(self.tls.clone()));
-        let done = match timeout(limits.turn, &mut finished).await {
-            Ok(done) => done,
-            Err(_) => {
-                drop(turn);
-                place.expose(Shown::Nothing);
-                timeout(limits.handshake, finished).await.map_err(slow)?
-            }
+        let done = if let Ok(done) = timeout(limits.turn, &mut finished).await {
+            done
+        } else {
+            drop(turn);
+            place.expose(Shown::Nothing);
+            timeout(limits.handshake, finished).await.map_err(slow)?
         };
         let stream = done.map_err(Failure::Tls)?;
         place.expose(Shown::Handshake);

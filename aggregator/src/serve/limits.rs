@@ -16,7 +16,7 @@ pub struct Limits {
     pub turn: Duration,
     /// Time from the connection to its first byte.
     pub first_byte: Duration,
-    /// Time for a ClientHello, and then again for the rest of the handshake.
+    /// Time for a `ClientHello`, and then again for the rest of the handshake.
     pub handshake: Duration,
     /// Time from the handshake to the head of the first request, HTTP/2 preface included.
     pub first_request: Duration,
@@ -64,7 +64,7 @@ impl Limits {
             head: Duration::from_secs(32),
             idle: Duration::from_secs(90),
             write: Duration::from_secs(30),
-            linger: Duration::from_secs(5),
+            linger: Duration::from_secs(2),
             http: Http {
                 http1: true,
                 // kube-apiserver multiplexes all users over few connections.

@@ -1,5 +1,5 @@
 //! 414 for a URI that h2 cannot represent (the `http` crate ends at 65,534 bytes). h2 answers it with
-//! RST_STREAM(PROTOCOL_ERROR), after which Go's client takes the connection out of use: one long selector would cost
+//! `RST_STREAM(PROTOCOL_ERROR)`, after which Go's client takes the connection out of use: one long selector would cost
 //! kube-apiserver the connection that all its users share. RFC 9113, section 8.1.1, allows a response before the reset of a
 //! malformed request, so this layer between h2 and TLS sends one in its place. It reads nothing but the heads of frames,
 //! and acts only on requests whose header block is long enough to have such a URI.
@@ -23,8 +23,8 @@ const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 const PREFACE: usize = 24;
 /// A shorter header block has no URI of that length: HPACK's shortest code for a character has 5 bits.
 const LONG: usize = 65_535 * 5 / 8;
-/// HEADERS with END_STREAM and END_HEADERS; its block is `:status` (8 in the static table) as a literal that neither reads
-/// nor changes the compression state.
+/// HEADERS with `END_STREAM` and `END_HEADERS`; its block is `:status` (8 in the static table) as a literal that neither
+/// reads nor changes the compression state.
 const URI_TOO_LONG: [u8; 5] = [0, 0, 5, HEADERS, 5];
 const BLOCK: [u8; 5] = [0x08, 3, b'4', b'1', b'4'];
 

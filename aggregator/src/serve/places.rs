@@ -73,7 +73,7 @@ impl Places {
             places: Arc::clone(self),
             id,
             evicted: CancellationToken::new(),
-            stage: Mutex::new(Stage::InUse),
+            phase: Mutex::new(Phase::InUse),
         };
         place.expose(Shown::Nothing);
         Some(place)
@@ -81,7 +81,7 @@ impl Places {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Stage {
+enum Phase {
     /// Its turn of the handshake or a request is in progress.
     InUse,
     Evictable(Shown),
@@ -93,7 +93,7 @@ pub(super) struct Place {
     places: Arc<Places>,
     id: u64,
     evicted: CancellationToken,
-    stage: Mutex<Stage>,
+    phase: Mutex<Phase>,
 }
 
 impl Place {
@@ -104,43 +104,43 @@ impl Place {
 
     /// From now on the connection may be closed to make room, unless its peer is proven.
     pub(super) fn expose(&self, shown: Shown) {
-        let mut stage = self.stage.lock();
-        if matches!(*stage, Stage::Proven) {
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Proven) {
             return;
         }
         let mut state = self.places.state.lock();
-        self.withdraw(*stage, &mut state);
+        self.withdraw(*phase, &mut state);
         state.evictable.insert((shown, self.id), self.evicted.clone());
-        *stage = Stage::Evictable(shown);
+        *phase = Phase::Evictable(shown);
         drop(state);
         self.places.changed.notify_one();
     }
 
     /// From now on it is not closed to make room.
     pub(super) fn protect(&self) {
-        let mut stage = self.stage.lock();
-        if matches!(*stage, Stage::Evictable(_)) {
-            self.withdraw(*stage, &mut self.places.state.lock());
-            *stage = Stage::InUse;
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Evictable(_)) {
+            self.withdraw(*phase, &mut self.places.state.lock());
+            *phase = Phase::InUse;
         }
     }
 
     /// The peer proved an identity: the connection counts as one of those for good.
     pub(super) fn prove(&self) {
-        let mut stage = self.stage.lock();
-        if matches!(*stage, Stage::Proven) {
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Proven) {
             return;
         }
         let mut state = self.places.state.lock();
-        self.withdraw(*stage, &mut state);
+        self.withdraw(*phase, &mut state);
         state.unproven -= 1;
-        *stage = Stage::Proven;
+        *phase = Phase::Proven;
         drop(state);
         self.places.changed.notify_one();
     }
 
-    fn withdraw(&self, stage: Stage, state: &mut State) {
-        if let Stage::Evictable(shown) = stage {
+    fn withdraw(&self, phase: Phase, state: &mut State) {
+        if let Phase::Evictable(shown) = phase {
             state.evictable.remove(&(shown, self.id));
         }
     }
@@ -148,11 +148,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let stage = *self.stage.get_mut();
+        let phase = *self.phase.get_mut();
         let mut state = self.places.state.lock();
-        self.withdraw(stage, &mut state);
+        self.withdraw(phase, &mut state);
         state.open -= 1;
-        if !matches!(stage, Stage::Proven) {
+        if !matches!(phase, Phase::Proven) {
             state.unproven -= 1;
         }
         drop(state);
