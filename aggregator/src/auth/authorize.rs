@@ -13,14 +13,14 @@ use super::{
     Attributes, Decision, Metrics, Origin, User,
     cache::{Cache, Fetched},
     rate::Rate,
-    review,
     selectors::Selectors,
 };
+use crate::client::review;
 
 const MASTERS: &str = "system:masters";
 /// Exact matches only.
 const ALWAYS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
-const ENTRIES: usize = 8192;
+const ENTRIES: u64 = 8192;
 const KEPT: Duration = Duration::from_secs(10);
 /// The longest wait for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -129,11 +129,10 @@ async fn ask(
     keep: bool,
 ) -> Fetched<Decision> {
     let count = |result: &'static str| metrics.access_reviews.get_or_create(&[("result", result)]).inc();
-    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let answer = async {
         let wait = rate.take(Instant::now(), PATIENCE).ok_or("too many reviews of access are to be made")?;
         sleep(wait).await;
-        review::post::<SubjectAccessReview>(&client, path, body).await
+        review::post::<SubjectAccessReview>(&client, review::ACCESS, body).await
     };
     let status = match answer.await {
         Ok(answer) => answer.status.unwrap_or_default(),

@@ -10,7 +10,6 @@ mod metrics;
 mod peer;
 mod rate;
 mod request_header;
-mod review;
 mod selectors;
 mod token;
 mod x509;

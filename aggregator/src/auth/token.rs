@@ -16,11 +16,11 @@ use super::{
     Metrics, User,
     cache::{Cache, Fetched},
     rate::Rate,
-    review,
 };
+use crate::client::review;
 
 const LONGEST: usize = 16 * 1024;
-const ENTRIES: usize = 4096;
+const ENTRIES: u64 = 4096;
 const IN_FLIGHT: usize = 64;
 /// Requests that wait for a review, those in flight included. Each holds the headers of somebody unknown.
 const WAITING: usize = 320;
@@ -78,7 +78,7 @@ impl TokenReviewer {
         }
         let mut key = [0; 32];
         key.copy_from_slice(hmac::sign(&self.key, token.as_bytes()).as_ref());
-        if let Some(known) = self.cache.kept(&key) {
+        if let Some(known) = self.cache.kept(&key).await {
             return Ok(known);
         }
         let _place = self.waiting.try_acquire().map_err(|_| TooManyReviews)?;
@@ -116,7 +116,7 @@ async fn ask(client: Client, gate: Arc<Gate>, metrics: Metrics, token: String) -
         sleep(wait).await;
         let _place = gate.places.acquire().await.map_err(|error| error.to_string())?;
         let body = serde_json::to_vec(&review).map_err(|error| error.to_string())?;
-        review::post::<TokenReview>(&client, "/apis/authentication.k8s.io/v1/tokenreviews", body).await
+        review::post::<TokenReview>(&client, review::TOKENS, body).await
     });
     let status = match answer.await.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}"))) {
         Ok(answer) => answer.status.unwrap_or_default(),
