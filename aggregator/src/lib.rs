@@ -10,6 +10,7 @@ pub mod args;
 pub mod auth;
 pub mod client;
 pub mod compatibility;
+mod doorkeeper;
 pub mod encoding;
 pub mod health;
 pub mod ingest;

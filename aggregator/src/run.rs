@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use http::HeaderMap;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::{
@@ -19,14 +18,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Api, Gate, Now, Settings, Source, server},
+    api::{self, Api, Now, Settings, Source, server},
     args::{Args, Contradiction},
-    auth::{
-        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, Origin, Overlap, PeerCertificates,
-        Selectors, Unauthenticated, User,
-    },
+    auth::{self, AuthConfig, Authenticator, Authorizer, Overlap},
     client::{self, ClientError, Clients, Patience},
     compatibility::MetricsServer,
+    doorkeeper::Doorkeeper,
     health::{Conditions, Signal},
     ingest::{self, IngestState, KubeReviewer},
     inventory::{Inventory, Watches},
@@ -233,40 +230,6 @@ impl Prepared {
             drain,
         ));
         Ok(Running { conditions, stop_api, stop_ingest, api, ingest, background, drain })
-    }
-}
-
-/// Both questions of the API port, asked of `auth`.
-struct Doorkeeper {
-    authenticator: Authenticator,
-    authorizer: Authorizer,
-}
-
-impl Gate for Doorkeeper {
-    fn is_front_proxy(&self, peer: &PeerCertificates) -> bool {
-        self.authenticator.is_front_proxy(peer)
-    }
-
-    async fn authenticate(
-        &self,
-        peer: &PeerCertificates,
-        headers: &HeaderMap,
-    ) -> Result<User, Unauthenticated> {
-        self.authenticator.authenticate(peer, headers).await
-    }
-
-    async fn authorize(
-        &self,
-        origin: Origin,
-        user: &User,
-        attributes: &Attributes,
-        selectors: &Selectors,
-    ) -> Decision {
-        self.authorizer.authorize(origin, user, attributes, selectors).await
-    }
-
-    fn strip(&self, headers: &mut HeaderMap) {
-        self.authenticator.strip(headers);
     }
 }
 
