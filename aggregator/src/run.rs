@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use http::HeaderMap;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::{
@@ -19,18 +18,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Api, Gate, Now, Settings, Source, server},
+    api::{self, Api, Now, Settings, Source, server},
     args::{Args, Contradiction},
-    auth::{
-        self, Attributes, AuthConfig, Authenticator, Authorizer, Decision, Overlap, PeerCertificates,
-        Selectors, Unauthorized, User,
-    },
+    auth::{self, AuthConfig, Authenticator, Authorizer, Overlap},
     client::{self, ClientError, Clients, Patience},
     compatibility::MetricsServer,
+    doorkeeper::Doorkeeper,
     health::{Conditions, Signal},
     ingest::{self, IngestState, KubeReviewer},
     inventory::{Inventory, Watches},
-    open_files, telemetry,
+    open_files,
+    serve::Limits,
+    telemetry,
     tls::{self, Certificates, FlagError, LoadError},
     view::Views,
 };
@@ -219,36 +218,17 @@ impl Prepared {
         background.spawn(config.run(clients.watches, Patience::default(), watch_metrics));
         background.spawn(ingest::follow(state.clone(), stop_ingest.clone()));
         background.spawn(heartbeat(Arc::clone(&conditions)));
-        let api = tokio::spawn(server::serve(
-            api,
-            api_listener,
-            api_tls,
-            server::Limits::default(),
-            stop_api.clone(),
+        let api =
+            tokio::spawn(server::serve(api, api_listener, api_tls, Limits::api(), stop_api.clone(), drain));
+        let ingest = tokio::spawn(ingest::serve(
+            ingest_listener,
+            ingest_tls,
+            state,
+            Limits::agents(),
+            stop_ingest.clone(),
             drain,
         ));
-        let ingest = tokio::spawn(ingest::serve(ingest_listener, ingest_tls, state, stop_ingest.clone()));
         Ok(Running { conditions, stop_api, stop_ingest, api, ingest, background, drain })
-    }
-}
-
-/// Both questions of the API port, asked of `auth`.
-struct Doorkeeper {
-    authenticator: Authenticator,
-    authorizer: Authorizer,
-}
-
-impl Gate for Doorkeeper {
-    async fn authenticate(&self, peer: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthorized> {
-        self.authenticator.authenticate(peer, headers).await
-    }
-
-    async fn authorize(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
-        self.authorizer.authorize(user, attributes, selectors).await
-    }
-
-    fn strip(&self, headers: &mut HeaderMap) {
-        self.authenticator.strip(headers);
     }
 }
 
@@ -258,7 +238,7 @@ struct Running {
     stop_api: CancellationToken,
     stop_ingest: CancellationToken,
     api: JoinHandle<()>,
-    ingest: JoinHandle<std::io::Result<()>>,
+    ingest: JoinHandle<()>,
     /// Ended by dropping it.
     background: JoinSet<()>,
     drain: Duration,
@@ -276,11 +256,8 @@ impl Running {
             tracing::error!(%error, "the API port ended badly");
         }
         stop_ingest.cancel();
-        match tokio::time::timeout(drain, ingest).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "the agents' port ended badly"),
-            Ok(Err(error)) => tracing::error!(%error, "the agents' port ended badly"),
-            Err(_) => tracing::warn!("agents' streams were still open after {drain:?} and are cut"),
+        if let Err(error) = ingest.await {
+            tracing::error!(%error, "the agents' port ended badly");
         }
         drop(background);
     }

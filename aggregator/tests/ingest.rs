@@ -25,6 +25,8 @@ mod plausibility;
 mod refusals;
 #[path = "ingest/replay.rs"]
 mod replay;
+#[path = "ingest/silence.rs"]
+mod silence;
 #[path = "ingest/streams.rs"]
 mod streams;
 #[path = "ingest/tokens.rs"]

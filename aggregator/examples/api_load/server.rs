@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use waggle_aggregator::{
     api::{Now, server},
+    serve::Limits,
     tls,
 };
 
@@ -31,14 +32,8 @@ pub async fn serve(directory: &Path) {
 
     let mut cluster = Cluster::new(NODES);
     let served = Arc::new(api(&cluster.source, Now::read));
-    let ports = server::serve(
-        served,
-        listener,
-        config,
-        server::Limits::default(),
-        CancellationToken::new(),
-        Duration::ZERO,
-    );
+    let ports =
+        server::serve(served, listener, config, Limits::api(), CancellationToken::new(), Duration::ZERO);
     tokio::spawn(ports);
     let mut out = std::io::stdout();
     writeln!(out, "{address}").and_then(|()| out.flush()).expect("the parent reads");

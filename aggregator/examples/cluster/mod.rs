@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use waggle_aggregator::{
     api::{Api, Gate, Now, Settings, Source},
-    auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
+    auth::{Attributes, Decision, Origin, PeerCertificates, Selectors, Unauthenticated, User},
     health::{Check, Probe},
     inventory::{Container, Indexed, Inventory, Labels, Node, Pod},
     ring::{Key, Moment, Reading, Shard, Totals},
@@ -214,15 +214,25 @@ fn pod(index: usize, nodes: usize) -> Pod {
 pub struct Open;
 
 impl Gate for Open {
+    fn is_front_proxy(&self, _: &PeerCertificates) -> bool {
+        true
+    }
+
     fn authenticate(
         &self,
         _: &PeerCertificates,
         _: &HeaderMap,
-    ) -> impl Future<Output = Result<User, Unauthorized>> + Send {
+    ) -> impl Future<Output = Result<User, Unauthenticated>> + Send {
         std::future::ready(Ok(User::default()))
     }
 
-    fn authorize(&self, _: &User, _: &Attributes, _: &Selectors) -> impl Future<Output = Decision> + Send {
+    fn authorize(
+        &self,
+        _: Origin,
+        _: &User,
+        _: &Attributes,
+        _: &Selectors,
+    ) -> impl Future<Output = Decision> + Send {
         std::future::ready(Decision::Allow)
     }
 

@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 use waggle_aggregator::{
     api::{Api, Gate, Now, Settings, Source},
     auth::{
-        Attributes, Decision, Judgement, Opinion, PeerCertificates, Proven, RequestHeader, Selectors,
-        Snapshot, Unauthorized, User, decide, strip,
+        Attributes, Decision, Judgement, Opinion, Origin, PeerCertificates, Proven, RequestHeader, Selectors,
+        Snapshot, Unauthenticated, User, decide, strip,
     },
     health::{Check, Probe},
     inventory::{Container, Indexed, Inventory, Node, Pod},
@@ -85,14 +85,18 @@ struct FrontProxied {
 }
 
 impl Gate for FrontProxied {
-    async fn authenticate(&self, _: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthorized> {
+    fn is_front_proxy(&self, _: &PeerCertificates) -> bool {
+        true
+    }
+
+    async fn authenticate(&self, _: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthenticated> {
         match proven(headers, &self.snapshot) {
             Proven::FrontProxy(user) => Ok(user),
-            _ => Err(Unauthorized),
+            _ => Err(Unauthenticated::Unauthorized),
         }
     }
 
-    async fn authorize(&self, _: &User, attributes: &Attributes, _: &Selectors) -> Decision {
+    async fn authorize(&self, _: Origin, _: &User, attributes: &Attributes, _: &Selectors) -> Decision {
         *self.asked.lock() = Some(attributes.clone());
         Decision::Allow
     }

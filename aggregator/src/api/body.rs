@@ -3,18 +3,12 @@
 use std::{
     fmt, iter,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use parking_lot::Mutex;
-use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    task::AbortHandle,
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Frames that cannot fail.
 pub type Frames = Box<dyn Iterator<Item = Bytes> + Send>;
@@ -30,45 +24,16 @@ pub enum BodyError {
     /// Compressing.
     #[error("cannot compress an answer: {0}")]
     Compress(std::io::Error),
-    /// The client reads too slowly.
-    #[error("an answer was not read to its end within the time of its request")]
-    Late,
 }
 
-/// A body. It holds the request's place among those in flight until it is sent or dropped.
+/// A body. It holds the request's place among those in flight until it is sent or dropped: `serve` drops it when its client
+/// does not read.
 #[derive(Default)]
 pub struct Body {
     ready: Option<Bytes>,
     rest: Option<Transformed>,
-    place: Option<Place>,
-    until: Option<Instant>,
+    place: Option<OwnedSemaphorePermit>,
     live: Option<mpsc::Receiver<Bytes>>,
-}
-
-/// A place among the requests in flight. It is given back at the end of the body, and at the latest when the request's
-/// time is over: a client that does not read is not asked for the next frame, and would keep it forever.
-struct Place {
-    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
-    timer: AbortHandle,
-}
-
-impl Place {
-    fn until(end: Instant, permit: OwnedSemaphorePermit) -> Self {
-        let permit = Arc::new(Mutex::new(Some(permit)));
-        let held = Arc::clone(&permit);
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep_until(end).await;
-            held.lock().take();
-        });
-        Self { permit, timer: timer.abort_handle() }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.timer.abort();
-        self.permit.lock().take();
-    }
 }
 
 impl Body {
@@ -117,14 +82,9 @@ impl Body {
         self.rest.is_none().then(|| self.ready.as_ref().map_or(0, Bytes::len))
     }
 
-    /// Keeps a place until the end of the body, which is to be read before `until`.
-    pub fn keep(&mut self, place: Option<OwnedSemaphorePermit>, until: Instant) {
-        // A stream is no request in flight any more, as in Kubernetes: it would keep its place for an hour.
-        if self.is_stream() {
-            return;
-        }
-        self.place = place.map(|permit| Place::until(until, permit));
-        self.until = Some(until);
+    /// Keeps a place until the end of the body.
+    pub fn keep(&mut self, place: Option<OwnedSemaphorePermit>) {
+        self.place = place;
     }
 }
 
@@ -148,12 +108,7 @@ impl http_body::Body for Body {
         if let Some(live) = &mut self.live {
             return live.poll_recv(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))));
         }
-        let late = self.rest.is_some() && self.until.is_some_and(|until| Instant::now() >= until);
-        let next = if late {
-            Some(Err(BodyError::Late))
-        } else {
-            self.ready.take().map(Ok).or_else(|| self.rest.as_mut()?.next())
-        };
+        let next = self.ready.take().map(Ok).or_else(|| self.rest.as_mut()?.next());
         if !matches!(next, Some(Ok(_))) {
             self.ready = None;
             self.rest = None;

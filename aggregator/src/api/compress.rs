@@ -140,8 +140,11 @@ mod tests {
 
     #[test]
     fn an_answer_that_breaks_off_breaks_off() {
-        let frames =
-            [Ok(Bytes::from(vec![0; THRESHOLD])), Ok(Bytes::from_static(b"x")), Err(BodyError::Late)];
+        let frames = [
+            Ok(Bytes::from(vec![0; THRESHOLD])),
+            Ok(Bytes::from_static(b"x")),
+            Err(BodyError::Yaml(String::new())),
+        ];
         let mut response = Response::new(Body::transformed(Box::new(frames.into_iter())));
         apply(&offering("gzip"), &mut response);
         assert!(response.body_mut().take().any(|frame| frame.is_err()));

@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::serve::Metrics as Connections;
+
 /// Labels of a request. Resources and verbs come from what is routed, never from the path alone: their number is small.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Request {
@@ -26,8 +28,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Time until the head of the answer.
     pub duration: Histogram,
-    /// Connections whose handshake failed.
-    pub handshakes_failed: Counter,
+    /// Connections of the port.
+    pub connections: Connections,
 }
 
 impl Default for Metrics {
@@ -37,7 +39,7 @@ impl Default for Metrics {
             requests: Family::default(),
             in_flight: Gauge::default(),
             duration: Histogram::new(buckets),
-            handshakes_failed: Counter::default(),
+            connections: Connections::default(),
         }
     }
 }
@@ -46,17 +48,30 @@ impl Metrics {
     /// Adds the families to a registry, names beginning with `waggle_api_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("waggle_api");
+        let Connections { connections, handshakes_failed, connections_closed, responses_cut } =
+            &self.connections;
+        registry.register("connections", "Open connections", connections.clone());
+        registry.register(
+            "handshakes_failed",
+            "TLS handshakes that failed, by reason",
+            handshakes_failed.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Connections closed by a limit, by reason",
+            connections_closed.clone(),
+        );
+        registry.register(
+            "responses_cut",
+            "Responses cut because the peer did not read them in time, by reason",
+            responses_cut.clone(),
+        );
         registry.register("requests", "Answered requests by resource, verb and code", self.requests.clone());
         registry.register("requests_in_flight", "Requests that are being answered", self.in_flight.clone());
         registry.register(
             "request_duration_seconds",
             "Time from a request to the head of its answer",
             self.duration.clone(),
-        );
-        registry.register(
-            "handshake_failures",
-            "Connections to the API port whose TLS handshake failed",
-            self.handshakes_failed.clone(),
         );
     }
 }

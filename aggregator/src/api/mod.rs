@@ -43,7 +43,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use crate::{
-    auth::{Attributes, Decision, PeerCertificates, Selectors, Unauthorized, User},
+    auth::{Attributes, Decision, Origin, PeerCertificates, Selectors, Unauthenticated, User},
     compatibility::MetricsServer,
     encoding::{json, protobuf},
     health::Probe,
@@ -54,16 +54,20 @@ use crate::{
 
 /// Who asks, and may they.
 pub trait Gate: Send + Sync + 'static {
+    /// Whether the peer's certificate is the front proxy's.
+    fn is_front_proxy(&self, peer: &PeerCertificates) -> bool;
+
     /// The user of a request.
     fn authenticate(
         &self,
         peer: &PeerCertificates,
         headers: &HeaderMap,
-    ) -> impl Future<Output = Result<User, Unauthorized>> + Send;
+    ) -> impl Future<Output = Result<User, Unauthenticated>> + Send;
 
-    /// Whether a user may; `selectors` narrow what a list or watch is about.
+    /// Whether a user who came this way may; `selectors` narrow what a list or watch is about.
     fn authorize(
         &self,
+        origin: Origin,
         user: &User,
         attributes: &Attributes,
         selectors: &Selectors,
@@ -126,13 +130,33 @@ impl Now {
     }
 }
 
+/// Requests in flight by where they come from, so that strangers leave the front proxy its places.
+#[derive(Debug, Clone, Copy)]
+pub struct InFlight {
+    /// Of the front proxy.
+    pub front_proxy: usize,
+    /// Of clients that proved who they are themselves.
+    pub direct: usize,
+    /// Of anonymous clients.
+    pub anonymous: usize,
+}
+
+impl Default for InFlight {
+    /// The front proxy has what upstream's server has for all.
+    fn default() -> Self {
+        Self { front_proxy: 400, direct: 200, anonymous: 50 }
+    }
+}
+
 /// Limits and choices of the API port.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Requests in flight, those of `system:masters` not counted.
-    pub in_flight: usize,
-    /// The longest time until the head of an answer.
+    /// Requests in flight, health checks and those of `system:masters` not counted.
+    pub in_flight: InFlight,
+    /// The longest time for a request, and for its answer to be read.
     pub timeout: Duration,
+    /// The longest time in which a client reads nothing of an answer.
+    pub stall: Duration,
     /// Serve swap use too.
     pub swap: bool,
     /// Serve watches, and versions with all objects.
@@ -146,13 +170,40 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            in_flight: 400,
+            in_flight: InFlight::default(),
             timeout: Duration::from_mins(1),
+            stall: Duration::from_secs(10),
             swap: false,
             watch: None,
             compatibility: None,
             now: Now::read,
         }
+    }
+}
+
+/// Places for requests in flight.
+struct Places {
+    front_proxy: Arc<Semaphore>,
+    direct: Arc<Semaphore>,
+    anonymous: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(in_flight: InFlight) -> Self {
+        let semaphore = |places| Arc::new(Semaphore::new(places));
+        Self {
+            front_proxy: semaphore(in_flight.front_proxy),
+            direct: semaphore(in_flight.direct),
+            anonymous: semaphore(in_flight.anonymous),
+        }
+    }
+
+    fn of(&self, origin: Origin) -> Arc<Semaphore> {
+        Arc::clone(match origin {
+            Origin::FrontProxy => &self.front_proxy,
+            Origin::Direct => &self.direct,
+            Origin::Anonymous => &self.anonymous,
+        })
     }
 }
 
@@ -165,7 +216,7 @@ pub struct Api<G> {
     documents: discovery::Documents,
     openapi: openapi::Documents,
     metrics: metrics::Metrics,
-    places: Arc<Semaphore>,
+    places: Places,
     settings: Settings,
 }
 
@@ -181,7 +232,7 @@ impl<G: Gate> Api<G> {
     ) -> Self {
         let metrics = metrics::Metrics::default();
         metrics.register(&mut registry.write());
-        let places = Arc::new(Semaphore::new(settings.in_flight));
+        let places = Places::new(settings.in_flight);
         let documents = match &settings.watch {
             None => discovery::Documents::new(port),
             Some(watches) => {

@@ -12,8 +12,12 @@ use super::{
     request::{self, Route},
     selector,
     status::Failure,
+    watch,
 };
-use crate::auth::{self, Attributes, Decision, PeerCertificates, User};
+use crate::{
+    auth::{self, Attributes, Decision, Origin, PeerCertificates, Unauthenticated, User},
+    serve::{LastResponse, Proven, ReadLimits},
+};
 
 const MASTERS: &str = "system:masters";
 const AUDIT_ID: &str = "audit-id";
@@ -36,7 +40,7 @@ impl<G: Gate> Api<G> {
             Err(_) => Labels { resource: "none", verb: "other", code: code.as_u16() },
         };
 
-        let mut unproven = false;
+        let mut proof = Proof::None;
         let answered = match (&parsed, query.timeout()) {
             (Err(_), _) => Err(Failure::no_resource().into()),
             (_, Err(failure)) => Err(failure.into()),
@@ -46,7 +50,7 @@ impl<G: Gate> Api<G> {
                 let until = arrived + asked.map_or(longest, |asked| asked.min(longest));
                 let judged =
                     Judged { method: &head.method, uri: &head.uri, query: &query, route, attributes, until };
-                tokio::time::timeout_at(until, self.judge(&judged, &peer, &mut head.headers, &mut unproven))
+                tokio::time::timeout_at(until, self.judge(&judged, &peer, &mut head.headers, &mut proof))
                     .await
                     .unwrap_or_else(|_| Err(Failure::timeout().into()))
             }
@@ -58,8 +62,16 @@ impl<G: Gate> Api<G> {
             // A body would break the stream over HTTP/2.
             *response.body_mut() = Body::default();
         }
-        if unproven {
-            response.extensions_mut().insert(Unproven);
+        response.extensions_mut().get_or_insert_with(|| ReadLimits {
+            until: Some(arrived + self.settings.timeout),
+            frame: self.settings.stall,
+        });
+        if proof == Proof::Given {
+            response.extensions_mut().insert(Proven);
+        }
+        if proof == Proof::Missing {
+            // Each guess costs a handshake (upstream: UnauthenticatedHTTP2DOSMitigation).
+            response.extensions_mut().insert(LastResponse);
         }
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit);
@@ -74,12 +86,27 @@ impl<G: Gate> Api<G> {
         request: &Judged<'_>,
         peer: &PeerCertificates,
         headers: &mut HeaderMap,
-        unproven: &mut bool,
+        proof: &mut Proof,
     ) -> Result<Response<Body>, Refusal> {
-        *unproven = true;
-        let user = self.gate.authenticate(peer, headers).await.map_err(|_| Failure::unauthorized())?;
+        *proof = Proof::Missing;
+        let user = self.gate.authenticate(peer, headers).await.map_err(|error| match error {
+            Unauthenticated::Unauthorized => Failure::unauthorized().into(),
+            Unauthenticated::TooManyReviews => Refusal::TooMany,
+        })?;
         // Users who are anonymous to kube-apiserver come over the connection of all others.
-        *unproven = user.name == auth::ANONYMOUS && peer.is_empty();
+        let anonymous = user.name == auth::ANONYMOUS;
+        *proof = match anonymous {
+            true if peer.is_empty() => Proof::Missing,
+            true => Proof::None,
+            false => Proof::Given,
+        };
+        let origin = if self.gate.is_front_proxy(peer) {
+            Origin::FrontProxy
+        } else if anonymous {
+            Origin::Anonymous
+        } else {
+            Origin::Direct
+        };
         let impersonates = headers.keys().any(|name| name.as_str().starts_with("impersonate-"));
         let upgrades = headers.contains_key(header::UPGRADE) || request.method == Method::CONNECT;
         self.gate.strip(headers);
@@ -89,30 +116,36 @@ impl<G: Gate> Api<G> {
         if upgrades {
             return Err(Failure::bad_request("upgrading the connection is not supported").into());
         }
-        let place = if is_master(&user) {
+        let free = is_master(&user) || is_health(request.route);
+        let place = if free {
             None
         } else {
-            Some(self.places.clone().try_acquire_owned().map_err(|_| Refusal::TooMany)?)
+            Some(self.places.of(origin).try_acquire_owned().map_err(|_| Refusal::TooMany)?)
         };
         let _counted = InFlight::new(&self.metrics.in_flight);
-        self.authorize(&user, request).await?;
+        if !free {
+            self.authorize(origin, &user, request).await?;
+        }
         if !request.route.takes(request.method) {
             return Err(Failure::method().into());
         }
         let accept = Accept::new(headers, request.query);
         let mut response = self.respond(request.route, headers, request.query, &accept)?;
         compress::apply(headers, &mut response);
-        response.body_mut().keep(place, request.until);
+        let limits = if response.body().is_stream() {
+            // A watch is no request in flight any more, as in Kubernetes: it would keep its place for an hour.
+            ReadLimits { until: None, frame: watch::PATIENCE }
+        } else {
+            response.body_mut().keep(place);
+            ReadLimits { until: Some(request.until), frame: self.settings.stall }
+        };
+        response.extensions_mut().insert(limits);
         Ok(response)
     }
 
-    async fn authorize(&self, user: &User, request: &Judged<'_>) -> Result<(), Refusal> {
-        let always = matches!(request.route, Route::Health(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz"));
-        if always || is_master(user) {
-            return Ok(());
-        }
+    async fn authorize(&self, origin: Origin, user: &User, request: &Judged<'_>) -> Result<(), Refusal> {
         let selectors = selector::narrowing(request.attributes, request.query);
-        match self.gate.authorize(user, request.attributes, &selectors).await {
+        match self.gate.authorize(origin, user, request.attributes, &selectors).await {
             Decision::Allow => Ok(()),
             Decision::Deny { reason } => Err(Failure::forbidden(user, request.attributes, &reason).into()),
             Decision::Failed { cause } => Err(Refusal::Internal(format!(
@@ -124,9 +157,15 @@ impl<G: Gate> Api<G> {
     }
 }
 
-/// On answers to callers who did not prove who they are: over HTTP/2 their connection takes no more requests.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unproven;
+/// What a response says about its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// Nothing.
+    None,
+    /// It did not prove who it is.
+    Missing,
+    Given,
+}
 
 /// A request whose path could be read.
 struct Judged<'a> {
@@ -152,6 +191,11 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// Checks that are answered to everybody, at once and whatever else is in flight.
+fn is_health(route: &Route) -> bool {
+    matches!(route, Route::Health(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz"))
 }
 
 fn is_master(user: &User) -> bool {

@@ -8,10 +8,10 @@ use kube::Client;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{
-    Metrics, PeerCertificates, Unauthorized, User,
+    Metrics, PeerCertificates, Unauthenticated, User,
     config::{AuthConfig, Snapshot},
     request_header,
-    token::{self, NoRandom, TokenReviewer},
+    token::{self, NoRandom, TokenReviewer, TooManyReviews},
     x509,
 };
 use crate::telemetry::Seldom;
@@ -155,7 +155,7 @@ impl Authenticator {
         &self,
         peer: &PeerCertificates,
         headers: &HeaderMap,
-    ) -> Result<User, Unauthorized> {
+    ) -> Result<User, Unauthenticated> {
         let count = |how: &'static str| self.metrics.requests.get_or_create(&[("by", how)]).inc();
         let snapshot = self.config.snapshot();
         let judged = peer.judged(&snapshot, UnixTime::now());
@@ -172,7 +172,11 @@ impl Authenticator {
         };
         let token = token::bearer(headers);
         if let Some(token) = token {
-            if let Some(user) = self.tokens.review(token).await {
+            let reviewed = self.tokens.review(token).await.map_err(|TooManyReviews| {
+                self.refuse("too-many-reviews");
+                Unauthenticated::TooManyReviews
+            })?;
+            if let Some(user) = reviewed {
                 count("token");
                 return Ok(authenticated((*user).clone()));
             }
@@ -183,7 +187,7 @@ impl Authenticator {
         }
         if token.is_some() || !refused.is_empty() {
             count("rejected");
-            return Err(Unauthorized);
+            return Err(Unauthenticated::Unauthorized);
         }
         count("anonymous");
         let groups = vec![UNAUTHENTICATED.to_owned()];
@@ -198,6 +202,12 @@ impl Authenticator {
                 "refusing credentials at the API port; said once a minute, counted in the metrics"
             );
         }
+    }
+
+    /// Whether the peer's certificate is the front proxy's.
+    pub fn is_front_proxy(&self, peer: &PeerCertificates) -> bool {
+        let judged = peer.judged(&self.config.snapshot(), UnixTime::now());
+        judged.judgement.front_proxy == Opinion::Accepted(())
     }
 
     /// Removes credentials and claims of identity.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
@@ -10,17 +10,17 @@ use kube::Client;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Attributes, Decision, Metrics, User,
+    Attributes, Decision, Metrics, Origin, User,
     cache::{Cache, Fetched},
     rate::Rate,
-    review,
     selectors::Selectors,
 };
+use crate::client::review;
 
 const MASTERS: &str = "system:masters";
 /// Exact matches only.
 const ALWAYS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
-const ENTRIES: usize = 8192;
+const ENTRIES: u64 = 8192;
 const KEPT: Duration = Duration::from_secs(10);
 /// The longest wait for a turn.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,8 +34,25 @@ type Question = [u8; 32];
 pub struct Authorizer {
     client: Client,
     cache: Cache<Question, Decision>,
-    rate: Arc<Rate>,
+    rates: Rates,
     metrics: Metrics,
+}
+
+/// How often the API server is asked, for each origin by itself.
+struct Rates {
+    front_proxy: Arc<Rate>,
+    direct: Arc<Rate>,
+    anonymous: Arc<Rate>,
+}
+
+impl Rates {
+    fn of(&self, origin: Origin) -> &Arc<Rate> {
+        match origin {
+            Origin::FrontProxy => &self.front_proxy,
+            Origin::Direct => &self.direct,
+            Origin::Anonymous => &self.anonymous,
+        }
+    }
 }
 
 impl std::fmt::Debug for Authorizer {
@@ -47,25 +64,41 @@ impl std::fmt::Debug for Authorizer {
 impl Authorizer {
     /// `client` is the one for reviews.
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, cache: Cache::new(ENTRIES), rate: Arc::new(Rate::new()), metrics }
+        let rate = || Arc::new(Rate::new());
+        let rates = Rates { front_proxy: rate(), direct: rate(), anonymous: rate() };
+        Self { client, cache: Cache::new(ENTRIES), rates, metrics }
     }
 
     /// Whether the user may. Asked without the selectors first, so that one answer serves all lists of a user; only a
     /// denial is asked about again with them, for users who may see no more than they select.
-    pub async fn authorize(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
+    pub async fn authorize(
+        &self,
+        origin: Origin,
+        user: &User,
+        attributes: &Attributes,
+        selectors: &Selectors,
+    ) -> Decision {
         if user.groups.iter().any(|group| group == MASTERS) {
             return Decision::Allow;
         }
         if matches!(attributes, Attributes::NonResource { path, .. } if ALWAYS.contains(&path.as_str())) {
             return Decision::Allow;
         }
-        match self.review(user, attributes, &Selectors::default()).await {
-            Decision::Deny { .. } if !selectors.is_empty() => self.review(user, attributes, selectors).await,
+        match self.review(origin, user, attributes, &Selectors::default()).await {
+            Decision::Deny { .. } if !selectors.is_empty() => {
+                self.review(origin, user, attributes, selectors).await
+            }
             decision => decision,
         }
     }
 
-    async fn review(&self, user: &User, attributes: &Attributes, selectors: &Selectors) -> Decision {
+    async fn review(
+        &self,
+        origin: Origin,
+        user: &User,
+        attributes: &Attributes,
+        selectors: &Selectors,
+    ) -> Decision {
         let spec = spec(user, attributes, selectors);
         let keep = size(attributes) < LONGEST_KEPT;
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
@@ -73,10 +106,15 @@ impl Authorizer {
             Ok(body) => body,
             Err(error) => return Decision::Failed { cause: error.to_string() },
         };
+        // The origin is part of the question: a review that waits behind those of strangers is nobody else's.
+        let mut hash = Context::new(&SHA256);
+        hash.update(&[origin as u8]);
+        hash.update(&body);
         let mut key = [0; 32];
-        key.copy_from_slice(digest(&SHA256, &body).as_ref());
+        key.copy_from_slice(hash.finish().as_ref());
         let fetch = || {
-            let (client, rate, metrics) = (self.client.clone(), Arc::clone(&self.rate), self.metrics.clone());
+            let (client, rate, metrics) =
+                (self.client.clone(), Arc::clone(self.rates.of(origin)), self.metrics.clone());
             async move { ask(client, rate, metrics, body, keep).await }
         };
         self.cache.get(key, fetch).await
@@ -91,11 +129,10 @@ async fn ask(
     keep: bool,
 ) -> Fetched<Decision> {
     let count = |result: &'static str| metrics.access_reviews.get_or_create(&[("result", result)]).inc();
-    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     let answer = async {
         let wait = rate.take(Instant::now(), PATIENCE).ok_or("too many reviews of access are to be made")?;
         sleep(wait).await;
-        review::post::<SubjectAccessReview>(&client, path, body).await
+        review::post::<SubjectAccessReview>(&client, review::ACCESS, body).await
     };
     let status = match answer.await {
         Ok(answer) => answer.status.unwrap_or_default(),

@@ -1,130 +1,86 @@
-//! Answers that are good for a while, each asked for once however many wait for it. Owns no policy: what is kept and for how
-//! long is said by whoever fetches.
+//! Answers that are kept for a while, each fetched once however many callers wait for it. Whoever fetches decides what is kept
+//! and for how long.
 
-use std::{collections::HashMap, future::Future, hash::Hash, time::Duration};
+use std::{hash::Hash, time::Duration};
 
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use moka::{Expiry, future};
 
-/// An answer, and for how long it may be given again; `None`: only to those who wait for it now.
+/// An answer and how long it is kept; `None` gives it to the present waiters only.
 pub(super) type Fetched<V> = (V, Option<Duration>);
 
-type Flight<V> = Shared<BoxFuture<'static, Fetched<V>>>;
-
 /// A bounded cache with single flight.
-pub(super) struct Cache<K, V: Clone> {
-    state: Mutex<State<K, V>>,
-    capacity: usize,
+pub(super) struct Cache<K, V> {
+    entries: future::Cache<K, Kept<V>>,
 }
 
-struct State<K, V: Clone> {
-    kept: HashMap<K, Kept<V>>,
-    flights: HashMap<K, Flight<V>>,
-    uses: u64,
-}
-
+#[derive(Clone)]
 struct Kept<V> {
     value: V,
-    until: Instant,
-    used: u64,
+    lifetime: Duration,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> Cache<K, V> {
-    pub(super) fn new(capacity: usize) -> Self {
-        let state = State { kept: HashMap::new(), flights: HashMap::new(), uses: 0 };
-        Self { state: Mutex::new(state), capacity }
+/// Each entry has a lifetime of its own.
+struct Lifetimes;
+
+impl<K, V> Expiry<K, Kept<V>> for Lifetimes {
+    fn expire_after_create(&self, _: &K, kept: &Kept<V>, _: std::time::Instant) -> Option<Duration> {
+        Some(kept.lifetime)
     }
 
-    /// The kept answer, or the one in flight, or a new one. The fetch goes on as long as anybody waits for it, and is dropped with the last.
+    /// Also called for an entry that has expired and is not yet removed.
+    fn expire_after_update(
+        &self,
+        _: &K,
+        kept: &Kept<V>,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(capacity: u64) -> Self {
+        let entries = future::Cache::builder().max_capacity(capacity).expire_after(Lifetimes).build();
+        Self { entries }
+    }
+
+    /// The kept answer, or the one in flight, or a new one. A fetch ends with the caller that began it; the next waiter then
+    /// begins its own.
     pub(super) async fn get<F>(&self, key: K, fetch: impl FnOnce() -> F) -> V
     where
-        F: Future<Output = Fetched<V>> + Send + 'static,
+        F: Future<Output = Fetched<V>>,
     {
-        let flight = {
-            let mut state = self.state.lock();
-            if let Some(value) = state.kept(&key) {
-                return value;
+        let fetched = async {
+            match fetch().await {
+                (value, Some(lifetime)) => Ok(Kept { value, lifetime }),
+                (value, None) => Err(value),
             }
-            state.flights.entry(key.clone()).or_insert_with(|| fetch().boxed().shared()).clone()
         };
-        let seat = Seat { cache: self, key: &key, flight };
-        let (value, keep) = seat.flight.clone().await;
-        let flight = seat.flight.clone();
-        let mut state = self.state.lock();
-        if state.flights.get(&key).is_some_and(|current| current.ptr_eq(&flight)) {
-            state.flights.remove(&key);
-            if let Some(keep) = keep {
-                state.keep(key.clone(), value.clone(), Instant::now() + keep, self.capacity);
-            }
-        }
-        drop(state);
-        drop(seat);
-        value
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.state.lock().kept.len()
-    }
-}
-
-/// Somebody who waits for a flight. Whoever leaves last takes the flight along: nobody would drive it any more.
-struct Seat<'a, K: Hash + Eq, V: Clone> {
-    cache: &'a Cache<K, V>,
-    key: &'a K,
-    flight: Flight<V>,
-}
-
-impl<K: Hash + Eq, V: Clone> Drop for Seat<'_, K, V> {
-    fn drop(&mut self) {
-        let mut state = self.cache.state.lock();
-        let mine = state.flights.get(self.key).is_some_and(|current| current.ptr_eq(&self.flight));
-        // The map's and ours.
-        if mine && self.flight.strong_count().is_none_or(|holders| holders <= 2) {
-            state.flights.remove(self.key);
+        match self.entries.try_get_with(key, fetched).await {
+            Ok(kept) => kept.value,
+            Err(value) => (*value).clone(),
         }
     }
-}
 
-impl<K: Hash + Eq, V: Clone> State<K, V> {
-    fn kept(&mut self, key: &K) -> Option<V> {
-        self.uses += 1;
-        let kept = self.kept.get_mut(key).filter(|kept| kept.until > Instant::now())?;
-        kept.used = self.uses;
-        Some(kept.value.clone())
-    }
-
-    fn keep(&mut self, key: K, value: V, until: Instant, capacity: usize) {
-        if self.kept.len() >= capacity {
-            self.make_room(capacity);
-        }
-        self.kept.insert(key, Kept { value, until, used: self.uses });
-    }
-
-    /// Drops what has expired, then the least recently used quarter if that was not enough: the cost of looking at all
-    /// entries is shared by a quarter of the capacity's insertions.
-    fn make_room(&mut self, capacity: usize) {
-        let now = Instant::now();
-        self.kept.retain(|_, kept| kept.until > now);
-        if self.kept.len() < capacity {
-            return;
-        }
-        let mut uses: Vec<u64> = self.kept.values().map(|kept| kept.used).collect();
-        uses.sort_unstable();
-        let oldest = uses.get(capacity / 4).copied().unwrap_or(u64::MAX);
-        self.kept.retain(|_, kept| kept.used > oldest);
+    /// The kept answer, if there is one.
+    pub(super) async fn kept(&self, key: &K) -> Option<V> {
+        self.entries.get(key).await.map(|kept| kept.value)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Instant,
     };
 
     use super::*;
@@ -140,20 +96,24 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_fetch_serves_all_who_wait_and_all_who_come_in_time() {
         let cache = Cache::new(4);
         let fetches = Arc::new(AtomicU32::new(0));
-        let keep = Some(Duration::from_secs(10));
-        let ask = || cache.get("a", || counted(&fetches, keep));
-        assert_eq!(tokio::join!(ask(), ask(), ask()), (1, 1, 1));
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(ask().await, 1);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(ask().await, 2);
+        let keep = Duration::from_millis(500);
+        let ask = || cache.get("a", || counted(&fetches, Some(keep)));
+        for round in 1..=3 {
+            assert_eq!(tokio::join!(ask(), ask(), ask()), (round, round, round));
+            let since = Instant::now();
+            let again = ask().await;
+            assert!(again == round || since.elapsed() >= keep);
+            assert_eq!(cache.kept(&"a").await, Some(again));
+            tokio::time::sleep(keep).await;
+            assert_eq!(cache.kept(&"a").await, None);
+        }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_not_to_be_kept_is_fetched_again() {
         let cache = Cache::new(4);
         let fetches = Arc::new(AtomicU32::new(0));
@@ -161,19 +121,44 @@ mod tests {
         assert_eq!(cache.get("a", || counted(&fetches, None)).await, 2);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_fetch_that_everybody_left_leaves_nothing_behind() {
+        let cache = Cache::new(4);
+        let keep = Some(Duration::from_secs(10));
+        let secret = Arc::new("a token");
+        let held = Arc::downgrade(&secret);
+        let mut waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let secret = Arc::clone(&secret);
+                Box::pin(cache.get("a", || async move {
+                    std::future::pending::<()>().await;
+                    (secret.len(), keep)
+                }))
+            })
+            .collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        drop((secret, waiting));
+        assert!(held.upgrade().is_none());
+        assert_eq!(cache.get("a", || async { (1, keep) }).await, 1, "whoever comes later asks anew");
+    }
+
+    #[tokio::test]
+    async fn whoever_still_waits_goes_on_when_the_first_one_leaves() {
         let cache = Cache::new(4);
         let fetches = Arc::new(AtomicU32::new(0));
         let keep = Some(Duration::from_secs(10));
-        let left =
-            tokio::time::timeout(Duration::from_millis(1), cache.get("a", || counted(&fetches, keep))).await;
-        assert!(left.is_err());
-        assert!(cache.state.lock().flights.is_empty());
-        assert_eq!(cache.get("a", || counted(&fetches, keep)).await, 1);
+        let mut first = Box::pin(cache.get("a", || counted(&fetches, keep)));
+        let mut second = Box::pin(cache.get("a", || counted(&fetches, keep)));
+        assert!(
+            futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
+        );
+        drop(first);
+        assert_eq!(second.await, 1);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn stays_within_its_capacity_and_keeps_what_is_used() {
         let cache = Cache::new(8);
         let fetches = Arc::new(AtomicU32::new(0));
@@ -181,7 +166,8 @@ mod tests {
         for key in 0..100 {
             cache.get(key, || counted(&fetches, keep)).await;
             cache.get(0, || counted(&fetches, keep)).await;
-            assert!(cache.len() <= 8);
+            cache.entries.run_pending_tasks().await;
+            assert!(cache.entries.entry_count() <= 8);
         }
         assert_eq!(fetches.load(Ordering::Relaxed), 100, "the entry in use was dropped");
     }

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub refused: By,
     /// TokenReviews by result: `accepted`, `rejected`, `failed`.
     pub token_reviews: By,
+    /// Requests that wait for a TokenReview.
+    pub token_reviews_waiting: Gauge,
     /// SubjectAccessReviews by result: `allowed`, `denied`, `failed`.
     pub access_reviews: By,
     /// Versions of the authentication configuration that could not be read; the last good one stays.
@@ -33,6 +35,11 @@ impl Metrics {
         registry.register("requests", "Requests by how they were authenticated", self.requests.clone());
         registry.register("credentials_refused", "Credentials not accepted", self.refused.clone());
         registry.register("token_reviews", "TokenReviews by result", self.token_reviews.clone());
+        registry.register(
+            "token_reviews_waiting",
+            "Requests that wait for a TokenReview",
+            self.token_reviews_waiting.clone(),
+        );
         registry.register("access_reviews", "SubjectAccessReviews by result", self.access_reviews.clone());
         registry.register(
             "config_errors",

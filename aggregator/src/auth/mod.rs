@@ -10,7 +10,6 @@ mod metrics;
 mod peer;
 mod rate;
 mod request_header;
-mod review;
 mod selectors;
 mod token;
 mod x509;
@@ -37,6 +36,17 @@ pub struct User {
     pub groups: Vec<String>,
     /// Extra attributes; keys lower case.
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// How a request reached the API port. Each origin has places and reviews of its own, so that none starves another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Through kube-apiserver.
+    FrontProxy,
+    /// Directly, from a client that proved who it is.
+    Direct,
+    /// Directly, from anybody.
+    Anonymous,
 }
 
 /// What a request wants to do, as a SubjectAccessReview asks it.
@@ -85,10 +95,16 @@ pub enum Decision {
     },
 }
 
-/// No credential that was presented could be accepted: 401.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Unauthorized")]
-pub struct Unauthorized;
+/// Why the user of a request is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthenticated {
+    /// No credential that was presented could be accepted: 401.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// As many requests as may wait for a TokenReview do: 429.
+    #[error("too many tokens are being reviewed")]
+    TooManyReviews,
+}
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use aws_lc_rs::{hmac, rand::SystemRandom};
 use http::{HeaderMap, header::AUTHORIZATION};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::Client;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
@@ -15,12 +16,14 @@ use super::{
     Metrics, User,
     cache::{Cache, Fetched},
     rate::Rate,
-    review,
 };
+use crate::client::review;
 
 const LONGEST: usize = 16 * 1024;
-const ENTRIES: usize = 4096;
+const ENTRIES: u64 = 4096;
 const IN_FLIGHT: usize = 64;
+/// Requests that wait for a review, those in flight included. Each holds the headers of somebody unknown.
+const WAITING: usize = 320;
 const KEPT: Duration = Duration::from_secs(10);
 /// For all tries together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,8 +43,13 @@ pub struct TokenReviewer {
     key: hmac::Key,
     cache: Cache<[u8; 32], Option<Arc<User>>>,
     gate: Arc<Gate>,
+    waiting: Semaphore,
     metrics: Metrics,
 }
+
+/// As many requests as may wait for a review do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyReviews;
 
 /// How many reviews there are at once, and how often.
 struct Gate {
@@ -59,22 +67,43 @@ impl TokenReviewer {
     pub fn new(client: Client, metrics: Metrics) -> Result<Self, NoRandom> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| NoRandom)?;
         let gate = Arc::new(Gate { places: Semaphore::new(IN_FLIGHT), rate: Rate::new() });
-        Ok(Self { client, key, cache: Cache::new(ENTRIES), gate, metrics })
+        Ok(Self { client, key, cache: Cache::new(ENTRIES), gate, waiting: Semaphore::new(WAITING), metrics })
     }
 
     /// The token's user; `None` for a token that is not accepted, also because it could not be reviewed.
-    pub async fn review(&self, token: &str) -> Option<Arc<User>> {
+    pub async fn review(&self, token: &str) -> Result<Option<Arc<User>>, TooManyReviews> {
         if token.len() > LONGEST {
             self.metrics.refuse("token-too-large");
-            return None;
+            return Ok(None);
         }
         let mut key = [0; 32];
-        key.copy_from_slice(hmac::sign(&self.key, token.as_bytes()).as_ref().get(..32)?);
+        key.copy_from_slice(hmac::sign(&self.key, token.as_bytes()).as_ref());
+        if let Some(known) = self.cache.kept(&key).await {
+            return Ok(known);
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| TooManyReviews)?;
+        let _counted = Counted::new(&self.metrics.token_reviews_waiting);
         let fetch = || {
             let (client, gate, metrics) = (self.client.clone(), Arc::clone(&self.gate), self.metrics.clone());
             ask(client, gate, metrics, token.to_owned())
         };
-        self.cache.get(key, fetch).await
+        Ok(self.cache.get(key, fetch).await)
+    }
+}
+
+/// Counts one in a gauge until it is dropped.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -87,7 +116,7 @@ async fn ask(client: Client, gate: Arc<Gate>, metrics: Metrics, token: String) -
         sleep(wait).await;
         let _place = gate.places.acquire().await.map_err(|error| error.to_string())?;
         let body = serde_json::to_vec(&review).map_err(|error| error.to_string())?;
-        review::post::<TokenReview>(&client, "/apis/authentication.k8s.io/v1/tokenreviews", body).await
+        review::post::<TokenReview>(&client, review::TOKENS, body).await
     });
     let status = match answer.await.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}"))) {
         Ok(answer) => answer.status.unwrap_or_default(),

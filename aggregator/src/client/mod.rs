@@ -2,6 +2,7 @@
 //! modules that ask.
 
 mod follow;
+pub(crate) mod review;
 
 use std::{path::Path, time::Duration};
 

@@ -6,7 +6,7 @@ use prometheus_client::{
 };
 
 use super::agents::Agents;
-use crate::compatibility::MetricsServer;
+use crate::{compatibility::MetricsServer, serve::Metrics as Connections};
 
 type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
 type ByCounter = ByReason;
@@ -34,8 +34,8 @@ pub struct Metrics {
     pub corrected: Counter,
     /// Age of the newest sample when it was stored, seconds; replayed ones left out.
     pub age: Histogram,
-    /// TLS handshakes that failed, by reason.
-    pub handshakes: ByReason,
+    /// Connections of the port.
+    pub connections: Connections,
     /// What the agents with a live stream report about themselves.
     pub agents: Agents,
     /// What metrics-server would count, where that is asked for.
@@ -56,7 +56,7 @@ impl Default for Metrics {
             applied: Counter::default(),
             corrected: Counter::default(),
             age: Histogram::new(buckets),
-            handshakes: Family::default(),
+            connections: Connections::default(),
             agents: Agents::default(),
             compatibility: None,
         }
@@ -67,6 +67,24 @@ impl Metrics {
     /// Adds all families to `registry` under their full names.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("waggle_ingest");
+        let Connections { connections, handshakes_failed, connections_closed, responses_cut } =
+            &self.connections;
+        registry.register("connections", "Open connections", connections.clone());
+        registry.register(
+            "handshakes_failed",
+            "TLS handshakes that failed, by reason",
+            handshakes_failed.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Connections closed by a limit, by reason",
+            connections_closed.clone(),
+        );
+        registry.register(
+            "responses_cut",
+            "Responses cut because the peer did not read them in time, by reason",
+            responses_cut.clone(),
+        );
         registry.register("streams", "Agent streams open now", self.streams.clone());
         registry.register("streams_refused", "Agent streams not admitted", self.refused.clone());
         registry.register(
@@ -89,7 +107,6 @@ impl Metrics {
             self.corrected.clone(),
         );
         registry.register("sample_age_seconds", "Age of live samples when stored", self.age.clone());
-        registry.register("handshakes_failed", "TLS handshakes that failed", self.handshakes.clone());
         registry.register(
             "collector_labels_dropped",
             "Texts of agents about their collector that are not exported",

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use kube::{Api, Client, api::PostParams};
+use kube::Client;
+
+use crate::client::review;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,7 @@ pub struct Review {
 pub enum ReviewError {
     /// The API server refused or could not be reached.
     #[error("cannot create a TokenReview: {0}; is system:auth-delegator bound to this service account?")]
-    Request(#[source] Box<kube::Error>),
+    Request(String),
     /// It did not answer in time.
     #[error("cannot create a TokenReview: no answer within {} s", TIMEOUT.as_secs())]
     Timeout,
@@ -46,13 +48,13 @@ pub trait TokenReviewer: Send + Sync + 'static {
 /// Creates TokenReviews at the API server.
 #[derive(Clone)]
 pub struct KubeReviewer {
-    api: Api<TokenReview>,
+    client: Client,
 }
 
 impl KubeReviewer {
     /// Through this client, whose identity needs `system:auth-delegator`.
     pub fn new(client: Client) -> Self {
-        Self { api: Api::all(client) }
+        Self { client }
     }
 }
 
@@ -62,10 +64,12 @@ impl TokenReviewer for KubeReviewer {
             let spec =
                 TokenReviewSpec { audiences: Some(vec![audience.to_owned()]), token: Some(token.to_owned()) };
             let ask = TokenReview { spec, ..TokenReview::default() };
-            let answer = tokio::time::timeout(TIMEOUT, self.api.create(&PostParams::default(), &ask))
+            let body = serde_json::to_vec(&ask).map_err(|error| ReviewError::Request(error.to_string()))?;
+            let answer = review::post::<TokenReview>(&self.client, review::TOKENS, body);
+            let answer = tokio::time::timeout(TIMEOUT, answer)
                 .await
                 .map_err(|_| ReviewError::Timeout)?
-                .map_err(|error| ReviewError::Request(Box::new(error)))?;
+                .map_err(ReviewError::Request)?;
             let status = answer.status.ok_or(ReviewError::NoStatus)?;
             let user = status.user.unwrap_or_default();
             Ok(Review {
@@ -76,5 +80,59 @@ impl TokenReviewer for KubeReviewer {
                 extra: user.extra.unwrap_or_default(),
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_cannot_be_read_shows_no_token() {
+        // The API server repeats the request in its answer; this one breaks off behind it.
+        let echo = |request: Request<Body>| async {
+            let mut body = request.into_body().collect_bytes().await?.to_vec();
+            body.pop();
+            Ok::<_, kube::Error>(Response::builder().status(201).body(Body::from(body)).unwrap())
+        };
+        let reviewer = KubeReviewer::new(Client::new(tower::service_fn(echo), "default"));
+        let log = Log::default();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone());
+        let _recorded = tracing::subscriber::set_default(subscriber.finish());
+        let error = reviewer.review("a-secret-token", "waggle.aggregator").await.unwrap_err();
+        tracing::warn!(%error, ?error, "as admission logs it");
+        let log = String::from_utf8(log.0.lock().clone()).unwrap();
+        assert!(log.contains("as admission logs it"), "{log}");
+        assert!(!log.contains("secret"), "{log}");
     }
 }

@@ -24,6 +24,7 @@ use waggle_agent::{
 use waggle_aggregator::{
     ingest::{self, Config, IngestState, Metrics, Review, TokenReviewer},
     inventory::{Container, Indexed, Inventory, Labels, Node, Pod, Synced},
+    serve::Limits,
     units::{Bytes, ContainerId, NanoCores},
     view::{NodeView, Views},
 };
@@ -114,6 +115,11 @@ impl World {
 
     /// Starts the agent port with nothing stored; on `address` if it is given.
     pub async fn port(&self, address: Option<SocketAddr>) -> Port {
+        self.port_with(address, Limits::agents()).await
+    }
+
+    /// The same with other limits.
+    pub async fn port_with(&self, address: Option<SocketAddr>, limits: Limits) -> Port {
         let listener =
             TcpListener::bind(address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into())).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -139,9 +145,10 @@ impl World {
         let tls = ingest::tls_config(Arc::new(rustls::sign::SingleCertAndKey::from(certified))).unwrap();
         let shutdown = CancellationToken::new();
         let follow = tokio::spawn(ingest::follow(state.clone(), shutdown.clone()));
-        let serving = ingest::serve(listener, tls, state.clone(), shutdown.clone());
+        let drain = Duration::from_secs(5);
+        let serving = ingest::serve(listener, tls, state.clone(), limits, shutdown.clone(), drain);
         let task = tokio::spawn(async move {
-            serving.await.unwrap();
+            serving.await;
             follow.await.unwrap();
         });
         Port { address, state, shutdown, task }

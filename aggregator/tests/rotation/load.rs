@@ -175,6 +175,8 @@ impl Load {
     /// Ends it: every request that was sent must have been answered with 200, and 200 of them each second.
     pub async fn end(self) {
         self.task.abort();
+        // An abort is not the end yet: what the task still sends counts too. Its error says that it was aborted.
+        let _ = self.task.await;
         let Shared { sent, answered, fresh, failures, .. } = &*self.shared;
         let seconds = self.begun.elapsed().as_secs_f64();
         let sent = sent.load(Ordering::SeqCst);

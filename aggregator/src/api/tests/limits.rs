@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn requests_in_flight_are_limited() {
-    let api = api_with(Decision::Allow, Settings { now, in_flight: 1, ..Settings::default() });
+    let api = api_with(Decision::Allow, Settings { now, in_flight: one_direct(), ..Settings::default() });
     let request = || Request::builder().uri("/apis/metrics.k8s.io/v1/nodes").body(()).unwrap();
     let unread = api.answer(request()).await;
     let (status, headers, body) = send(&api, request()).await;
@@ -14,31 +14,6 @@ async fn requests_in_flight_are_limited() {
     assert_eq!(ask(&api, "/apis", &[("x-user", "kube/system:masters")]).await.0, StatusCode::OK);
     drop(unread);
     assert_eq!(send(&api, request()).await.0, StatusCode::OK);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_does_not_read_loses_place_and_answer_at_the_deadline() {
-    let api = api_with(Decision::Allow, Settings { now, in_flight: 1, ..Settings::default() });
-    let mut view = NodeView::default();
-    for index in 0..2000_u32 {
-        let name = format!("pod-{index:05}");
-        api.source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
-        set(&api.source, &mut view, ("many", &name), 0, &[("c", usage(1, 1024))]);
-    }
-    api.source.views.publish("many".into(), view);
-    let request = |query: &str| {
-        Request::builder().uri(format!("/apis/metrics.k8s.io/v1/pods{query}")).body(()).unwrap()
-    };
-    for (query, seconds) in [("", 60), ("?timeout=5s", 5)] {
-        let mut unread = api.answer(request(query)).await.into_body();
-        assert!(unread.frame().await.unwrap().is_ok());
-        tokio::time::sleep(Duration::from_secs(seconds - 1)).await;
-        assert_eq!(api.answer(request("")).await.status(), StatusCode::TOO_MANY_REQUESTS);
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(api.answer(request("")).await.status(), StatusCode::OK);
-        assert!(unread.frame().await.unwrap().is_err());
-        assert!(unread.frame().await.is_none());
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ mod port;
 mod protobuf;
 mod refusals;
 mod representations;
+mod stalled;
 mod surface;
 mod watch;
 
@@ -27,10 +28,14 @@ use crate::{
 struct Told(Decision);
 
 impl Gate for Told {
-    async fn authenticate(&self, _: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthorized> {
+    fn is_front_proxy(&self, _: &PeerCertificates) -> bool {
+        false
+    }
+
+    async fn authenticate(&self, _: &PeerCertificates, headers: &HeaderMap) -> Result<User, Unauthenticated> {
         let mut parts = headers.get("x-user").map_or("bob", |user| user.to_str().unwrap()).split('/');
         match parts.next().unwrap() {
-            "bad" => Err(Unauthorized),
+            "bad" => Err(Unauthenticated::Unauthorized),
             "slow" => std::future::pending().await,
             name => {
                 Ok(User { name: name.into(), groups: parts.map(Into::into).collect(), ..User::default() })
@@ -38,7 +43,7 @@ impl Gate for Told {
         }
     }
 
-    async fn authorize(&self, _: &User, _: &Attributes, _: &Selectors) -> Decision {
+    async fn authorize(&self, _: Origin, _: &User, _: &Attributes, _: &Selectors) -> Decision {
         self.0.clone()
     }
 
@@ -155,6 +160,22 @@ fn api_with(decision: Decision, settings: Settings) -> Api<Told> {
 fn api_of(source: Source, decision: Decision, settings: Settings) -> Api<Told> {
     let registry = Arc::new(RwLock::new(Registry::default()));
     Api::new(Told(decision), source, Arc::new(Healthy), registry, 10250, settings)
+}
+
+/// A single place for clients that come directly.
+fn one_direct() -> InFlight {
+    InFlight { direct: 1, ..InFlight::default() }
+}
+
+/// Pods with values, in one namespace of one node.
+fn crowd(source: &Source, pods: u32) {
+    let mut view = NodeView::default();
+    for index in 0..pods {
+        let name = format!("pod-{index:05}");
+        source.inventory.apply_pod(mk_pod("many", &name, "many", &[("app", "web")], true));
+        set(source, &mut view, ("many", &name), 0, &[("c", usage(1, 1024))]);
+    }
+    source.views.publish("many".into(), view);
 }
 
 fn api() -> Api<Told> {

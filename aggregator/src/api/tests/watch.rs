@@ -24,7 +24,7 @@ impl World {
         let watches = watch::Watches::new(stop.clone());
         tokio::spawn(watch::follow(watches.clone(), source.clone(), now, stop.clone()));
         // One place in flight: watches must not need it.
-        let settings = Settings { now, in_flight: 1, watch: Some(watches), ..Settings::default() };
+        let settings = Settings { now, in_flight: one_direct(), watch: Some(watches), ..Settings::default() };
         let world = Self { api: api_of(source.clone(), Decision::Allow, settings), source, stop };
         world.settle().await;
         world

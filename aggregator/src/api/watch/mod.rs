@@ -32,6 +32,7 @@ pub use options::{Start, WatchOptions};
 pub use version::ResourceVersion;
 
 use super::{Body, Now, nodes::NodeMetrics, object::Object, pods::PodMetrics, query::ListOptions};
+pub(super) use stream::PATIENCE;
 use stream::Stream;
 
 /// Watches at once. They are not counted among the requests in flight, which are short; each costs memory of its own

@@ -22,7 +22,7 @@ use crate::api::{Now, status::Failure};
 /// A frame is closed once it holds this much.
 const FRAME: usize = 64 * 1024;
 /// A client that takes no frame for so long is let go.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(in crate::api) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two bookmarks.
 const BOOKMARKS: Duration = Duration::from_mins(1);
 

@@ -30,16 +30,21 @@ use waggle_lab::{
 use crate::{admission::behind, metrics::table};
 
 /// Families whose cause these tests do not bring about: their type is known, no sample shows their labels.
-const WITHOUT_SAMPLES: [&str; 15] = [
+const WITHOUT_SAMPLES: [&str; 20] = [
     "metrics_server_kubelet_request_total",
     "waggle_agent_collector_refusals",
+    "waggle_api_connections_closed_total",
+    "waggle_api_handshakes_failed_total",
+    "waggle_api_responses_cut_total",
     "waggle_api_watches_ended_total",
     "waggle_auth_credentials_refused_total",
     "waggle_ca_errors_total",
     "waggle_ingest_collector_labels_dropped_total",
     "waggle_ingest_collector_refusals",
+    "waggle_ingest_connections_closed_total",
     "waggle_ingest_faults_total",
     "waggle_ingest_handshakes_failed_total",
+    "waggle_ingest_responses_cut_total",
     "waggle_ingest_samples_dropped_total",
     "waggle_ingest_streams_closed_total",
     "waggle_ingest_streams_refused_total",

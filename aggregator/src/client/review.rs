@@ -1,4 +1,5 @@
-//! Reviews posted to the API server, tried again where that can help.
+//! Reviews posted to the API server, tried again where that can help. No error and no log line shows a body: that of a
+//! TokenReview has the token in it, and the API server repeats it in its answer.
 
 use std::time::Duration;
 
@@ -6,6 +7,9 @@ use http::{Request, StatusCode, header};
 use kube::Client;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::{sleep, timeout};
+
+pub(crate) const TOKENS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+pub(crate) const ACCESS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
 /// Per try; the server is told too.
 const PER_TRY: Duration = Duration::from_secs(10);
@@ -24,7 +28,7 @@ struct Failure {
 /// Posts a review and reads the answer. Up to five tries, 500 ms × 1.5 with jitter between them or longer where the server
 /// asks for it, only where the connection was lost or the server said that it is its own trouble
 /// (`pkg/util/webhook/webhook.go`). The error says why the last one failed.
-pub(super) async fn post<A: DeserializeOwned>(
+pub(crate) async fn post<A: DeserializeOwned>(
     client: &Client,
     path: &str,
     body: Vec<u8>,
@@ -33,7 +37,7 @@ pub(super) async fn post<A: DeserializeOwned>(
     let mut tries = 1;
     loop {
         let failure = match timeout(PER_TRY, exchange(client, path, body.clone())).await {
-            Ok(Ok(answer)) => return serde_json::from_slice(&answer).map_err(|error| error.to_string()),
+            Ok(Ok(answer)) => return serde_json::from_slice(&answer).map_err(|error| unreadable(&error)),
             Ok(Err(failure)) => failure,
             Err(_) => return Err(format!("no answer from the API server in {PER_TRY:?}")),
         };
@@ -46,7 +50,12 @@ pub(super) async fn post<A: DeserializeOwned>(
     }
 }
 
-/// One try. The answer is read here and not by kube, which logs a body that it cannot read: a TokenReview has the token in it.
+/// serde quotes values that it does not expect.
+fn unreadable(error: &serde_json::Error) -> String {
+    format!("the API server's answer cannot be read at line {}, column {}", error.line(), error.column())
+}
+
+/// One try. The answer is read here and not by kube, which logs a body that it cannot read.
 async fn exchange(client: &Client, path: &str, body: Vec<u8>) -> Result<bytes::Bytes, Failure> {
     let lost = |error: &kube::Error| {
         let passes = matches!(error, kube::Error::HyperError(_) | kube::Error::Service(_));
