@@ -1,6 +1,8 @@
 //! One virtual machine: QEMU with a Debian kernel, an initial root file system made here, a console that is watched for
 //! a kernel's last words, and no network but one address that leads to one port of the host's loopback.
 
+mod disk;
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -8,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -24,7 +26,6 @@ use crate::{
     paths::Paths,
 };
 
-const DISK_BYTES: u64 = 512 << 20;
 const BOOT_LIMIT: Duration = Duration::from_mins(1);
 /// How long a stock kernel may take with hardware acceleration before it is taken not to work.
 const KVM_LIMIT: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ impl Vm {
         let console = logs.join("console.log");
         fs::write(&image, initial_files(paths, &boot)?)
             .with_context(|| format!("cannot write {}", image.display()))?;
-        make_disk(&disk)?;
+        disk::make(&disk)?;
         fs::write(&console, "").with_context(|| format!("cannot write {}", console.display()))?;
 
         let mut command =
@@ -128,13 +129,13 @@ impl Vm {
             // The machine has one serial port; this one is a card.
             Architecture::Arm64 => command.args(["-device", "pci-serial,chardev=control"]),
         };
-        add_disk(&mut command, "nvme,serial=waggle", "disk", &disk);
+        disk::add(&mut command, "nvme,serial=waggle", "disk", &disk);
         if boot.file_system {
             let files = dir.path().join("files");
-            make_disk(&files)?;
-            format(&files).await?;
+            disk::make(&files)?;
+            disk::format(&files).await?;
             // Under this load QEMU 7.2 loses an interrupt of its NVMe controller now and then, and the reader waits 30 s.
-            add_disk(&mut command, "virtio-blk-pci", "files", &files);
+            disk::add(&mut command, "virtio-blk-pci", "files", &files);
         }
         command.arg("-netdev").arg(network(paths, boot.port));
         command.args(["-device", "virtio-net-pci,netdev=net"]);
@@ -187,26 +188,6 @@ fn qemu(log: &Path, architecture: Architecture, acceleration: &str, processors: 
         .stderr(errors)
         .kill_on_drop(true);
     Ok(command)
-}
-
-fn make_disk(path: &Path) -> Result<()> {
-    File::create(path)
-        .and_then(|file| file.set_len(DISK_BYTES))
-        .with_context(|| format!("cannot make {}", path.display()))
-}
-
-fn add_disk(command: &mut Command, device: &str, name: &str, path: &Path) {
-    command.arg("-drive").arg(format!("file={},if=none,id={name},format=raw", path.display()));
-    command.arg("-device").arg(format!("{device},drive={name}"));
-}
-
-/// Makes XFS on a disk.
-async fn format(path: &Path) -> Result<()> {
-    let mut command = Command::new("mkfs.xfs");
-    let output = command.arg("-q").arg(path).output().await;
-    let output = output.context("cannot start mkfs.xfs: run cargo xtask setup")?;
-    ensure!(output.status.success(), "mkfs.xfs: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }
 
 /// The first serial port, as kernels name it.
