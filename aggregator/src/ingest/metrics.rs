@@ -95,6 +95,10 @@ impl Metrics {
         registry.register("streams_closed", "Agent streams ended for other reasons", self.closed.clone());
         registry.register("samples_dropped", "Container samples not stored", self.dropped.clone());
         registry.register("messages_unknown", "Messages of an unknown kind, ignored", self.unknown.clone());
+        for counter in ["cpu", "memory"] {
+            // There from the beginning: the first increase is one that an alert must see.
+            self.count_implausible(counter, 0);
+        }
         registry.register(
             "values_implausible",
             "Values of agents that exceed their bounds and were not stored",
@@ -116,9 +120,7 @@ impl Metrics {
     }
 
     pub(super) fn count_implausible(&self, counter: &'static str, values: u64) {
-        if values > 0 {
-            self.implausible.get_or_create(&[("counter", counter)]).inc_by(values);
-        }
+        self.implausible.get_or_create(&[("counter", counter)]).inc_by(values);
     }
 
     pub(super) fn count(family: &ByReason, reason: &'static str) {

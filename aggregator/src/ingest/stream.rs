@@ -135,8 +135,11 @@ impl NodeStream {
         node.apply(moment, decoded, &self.decoder, &shared.views)?;
         self.presence.unmeasured_pods(node.own_pods(self.decoder.unmeasured_pods()));
         let implausible = node.implausible();
-        shared.metrics.count_implausible("cpu", implausible.cpu);
-        shared.metrics.count_implausible("memory", implausible.memory);
+        for (counter, values) in [("cpu", implausible.cpu), ("memory", implausible.memory)] {
+            if values > 0 {
+                shared.metrics.count_implausible(counter, values);
+            }
+        }
         node.log_implausible(now.monotonic);
         drop(node);
         self.newest = decoded.boot;

@@ -1,5 +1,5 @@
 //! The sockets of both ports: accept, TLS handshake, HTTP, the limits on all of these, and the drain. Each port brings its
-//! own [`Limits`] and its own [`Application`]. Who calls and what is answered is never decided here.
+//! own [`Limits`] and its own `Application`. Who calls and what is answered is never decided here.
 
 mod connection;
 mod handshake;
