@@ -106,7 +106,7 @@ impl Authorizer {
             Ok(body) => body,
             Err(error) => return Decision::Failed { cause: error.to_string() },
         };
-        // The origin is part of the question: a review that waits behind those of strangers is nobody else's.
+        // The origin is part of the question: other origins must not share a review that waits behind those of strangers.
         let mut hash = Context::new(&SHA256);
         hash.update(&[origin as u8]);
         hash.update(&body);

@@ -1,4 +1,4 @@
-//! Answers that are kept for a while, each fetched once however many callers wait for it. Whoever fetches decides what is kept
+//! Answers with a lifetime, each fetched once for all callers that wait for it. The fetching caller decides what is kept
 //! and for how long.
 
 use std::{hash::Hash, time::Duration};
@@ -49,7 +49,7 @@ where
         Self { entries }
     }
 
-    /// The kept answer, or the one in flight, or a new one. A fetch ends with the caller that began it; the next waiter then
+    /// The kept answer, or the one in flight, or another one. A fetch ends with the caller that began it; the next waiter then
     /// begins its own.
     pub(super) async fn get<F>(&self, key: K, fetch: impl FnOnce() -> F) -> V
     where
@@ -141,11 +141,11 @@ mod tests {
         }
         drop((secret, waiting));
         assert!(held.upgrade().is_none());
-        assert_eq!(cache.get("a", || async { (1, keep) }).await, 1, "whoever comes later asks anew");
+        assert_eq!(cache.get("a", || async { (1, keep) }).await, 1, "a later caller asks again");
     }
 
     #[tokio::test]
-    async fn whoever_still_waits_goes_on_when_the_first_one_leaves() {
+    async fn the_next_waiter_goes_on_when_the_first_one_leaves() {
         let cache = Cache::new(4);
         let fetches = Arc::new(AtomicU32::new(0));
         let keep = Some(Duration::from_secs(10));

@@ -22,7 +22,7 @@ use crate::client::review;
 const LONGEST: usize = 16 * 1024;
 const ENTRIES: u64 = 4096;
 const IN_FLIGHT: usize = 64;
-/// Requests that wait for a review, those in flight included. Each holds the headers of somebody unknown.
+/// Requests that wait for a review, those in flight included. Each holds the headers of an unknown caller.
 const WAITING: usize = 320;
 const KEPT: Duration = Duration::from_secs(10);
 /// For all tries together.

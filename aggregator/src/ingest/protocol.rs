@@ -50,7 +50,7 @@ pub struct UnmeasuredPod {
     pub cgroup: CgroupId,
 }
 
-/// What a message says besides the live containers' values.
+/// The parts of a message other than the values of live containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
     /// Its instant.

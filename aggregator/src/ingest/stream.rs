@@ -120,8 +120,8 @@ impl NodeStream {
             self.clock.observe(decoded.boot, now.monotonic);
         }
         let moment = self.moment(&decoded, node.newest(), now);
-        let (anew, epoch) = (node.epoch() != self.epoch, node.epoch());
-        let dropped = node.judge(&mut self.decoder, decoded.boot, self.pace, anew, &shared.inventory);
+        let (changed, epoch) = (node.epoch() != self.epoch, node.epoch());
+        let dropped = node.judge(&mut self.decoder, decoded.boot, self.pace, changed, &shared.inventory);
         self.epoch = epoch;
         Metrics::count_many(&shared.metrics.dropped, "foreign-pod", dropped.foreign);
         Metrics::count_many(&shared.metrics.dropped, "unknown-pod", dropped.unknown);

@@ -57,7 +57,7 @@ impl<A> Shared<A> {
         let slow = |_| Failure::Timeout("timeout", limits.handshake);
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
         let hello = timeout(limits.handshake, hello).await.map_err(slow)?.map_err(Failure::Tls)?;
-        // Whoever waits here has done its part.
+        // A peer that waits here has done its part.
         place.protect();
         let turn = self.handshakes.acquire().await.map_err(|_| Failure::Tls(io::ErrorKind::Other.into()))?;
         let mut finished = Box::pin(hello.into_stream(self.tls.clone()));

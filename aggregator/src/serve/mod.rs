@@ -121,7 +121,7 @@ impl Port {
     }
 }
 
-/// The next connection, with a place. A connection is accepted first: none makes room while nobody else comes.
+/// The next connection, with a place. A connection is accepted first: none makes room before another one comes.
 async fn accept(
     port: &'static str,
     listener: &TcpListener,

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_showed_least_makes_room_and_the_oldest_of_these() {
+    fn the_oldest_peer_that_showed_least_makes_room() {
         let places = places(10, 4);
         let [asked, shaken, old, young] = [(); 4].map(|()| places.try_take().unwrap());
         asked.expose(Shown::Request);

@@ -75,7 +75,7 @@ async fn tls_connections_without_a_stream_end_within_seconds() {
     let read =
         timeout(Duration::from_secs(7), async { while stream.read(&mut [0; 64]).await.unwrap_or(0) > 0 {} });
     read.await.expect("closed");
-    // Whoever is refused is parted with.
+    // A refused peer's connection is closed.
     assert!(world.client(port.address, Some("nobody")).await.is_err());
     timeout(SOON, async {
         while connections(&world) > 0 {

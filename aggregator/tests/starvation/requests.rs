@@ -19,7 +19,7 @@ async fn strangers_take_no_place_that_probes_and_the_front_proxy_need() {
     stand_in.fault(REVIEWS, Fault::Hang, 100_000);
     let mut strangers = JoinSet::new();
     for connection in 0..3 {
-        // Over one connection each, 200 paths that nobody asked for before.
+        // Over one connection each, 200 paths that were not asked for before.
         let caller = Arc::new(aggregator.caller(None, Protocol::Http2));
         for path in 0..200 {
             let caller = Arc::clone(&caller);
@@ -39,7 +39,7 @@ async fn strangers_take_no_place_that_probes_and_the_front_proxy_need() {
     stand_in.clear_faults();
     let proxy = aggregator.caller(Some(stand_in.front_proxy_client()), Protocol::Http2);
     let answer = tokio::time::timeout(Duration::from_secs(2), proxy.get(NODES, &BOB)).await;
-    assert_eq!(answer.expect("its review waits for nobody's").status, StatusCode::OK);
+    assert_eq!(answer.expect("its review does not wait for those of others").status, StatusCode::OK);
     let mut refused = 0;
     while let Some(status) = strangers.join_next().await {
         // Whose connection was parted with three times has no status.
@@ -91,9 +91,9 @@ async fn so_many_tokens_may_wait_for_their_review() {
         }
     }
     let first = tokio::time::timeout(Duration::from_secs(5), guesses.join_next()).await;
-    let first = first.expect("whoever is too many is told at once").unwrap().unwrap();
+    let first = first.expect("a caller over the limit is told at once").unwrap().unwrap();
     assert_eq!(first, StatusCode::TOO_MANY_REQUESTS);
     let waiting = aggregator.metric(&stand_in, "waggle_auth_token_reviews_waiting ").await;
     assert!((64..=320).contains(&waiting), "{waiting} wait");
-    assert_eq!(caller.get("/livez", &known).await.status, StatusCode::OK, "a known token waits for nobody");
+    assert_eq!(caller.get("/livez", &known).await.status, StatusCode::OK, "a known token does not wait");
 }

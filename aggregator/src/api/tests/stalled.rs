@@ -50,7 +50,7 @@ async fn a_stalled_stream_is_reset_and_its_connection_stays() {
         let answer = sender.send_request(get(&port, PODS)).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         bodies.push(answer.into_body());
-        // The only place is taken. A refusal has a body too, which nobody can read either.
+        // The only place is taken. A refusal has a body too, and it would stall as well.
         let refused = sender.send_request(get(&port, PODS)).await.unwrap();
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         bodies.push(refused.into_body());

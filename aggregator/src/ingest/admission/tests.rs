@@ -53,7 +53,7 @@ async fn a_storm_waits_in_a_queue_that_ends() {
     let status = refusal.status();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
-    // Whoever leaves makes room.
+    // Each one that leaves makes room.
     storm.pop();
     assert!(futures_util::poll!(Box::pin(admission.admit(&metadata, &inventory))).is_pending());
 }

@@ -31,7 +31,7 @@ struct Message {
     boot: BootTime,
 }
 
-/// The node's clock is slewed by `ppm` and stands still while it is paused. Messages overtake nobody.
+/// The node's clock is slewed by `ppm` and stands still while it is paused. Messages keep their order.
 fn messages(steps: &[Step], ppm: i64) -> Vec<Message> {
     let (mut taken_ms, mut awake_ms, mut received_ms) = (0, 0, 0);
     let message = |step: &Step| {

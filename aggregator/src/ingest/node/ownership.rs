@@ -17,20 +17,20 @@ pub(in crate::ingest) struct Dropped {
 }
 
 impl NodeState {
-    /// Judges which of the stream's containers are stored. `anew`: the inventory changed since the last time.
+    /// Judges which of the stream's containers are stored. `changed`: the inventory changed since the last time.
     pub(in crate::ingest) fn judge(
         &self,
         decoder: &mut Decoder,
         boot: BootTime,
         hold: Duration,
-        anew: bool,
+        changed: bool,
         inventory: &Inventory,
     ) -> Dropped {
         let mut uids: Option<HashSet<&str>> = None;
         let mut dropped = Dropped::default();
         for live in decoder.live() {
             let since = match live.ownership {
-                Ownership::Accepted | Ownership::Foreign | Ownership::Unknown if !anew => {
+                Ownership::Accepted | Ownership::Foreign | Ownership::Unknown if !changed => {
                     dropped.add(live.ownership);
                     continue;
                 }

@@ -228,7 +228,7 @@ fn the_aggregators_clock_steps_back_and_values_go_on() {
     assert!(distinct.len() >= 115, "they stand still for the minute of the step only: {}", distinct.len());
 }
 
-/// Whoever wrote them: with samples from the future nothing newer would be taken until the node boots.
+/// Whichever agent wrote them: with samples from the future nothing newer would be taken until the node boots.
 #[test]
 fn samples_from_the_nodes_future_are_discarded_when_it_says_hello() {
     let mut world = World::new();

@@ -48,7 +48,7 @@ fn pods_that_run_have_places_and_keep_them() {
     assert_eq!(place("e"), Some(Place::new(0, 0)));
 }
 
-/// A node that reports pods that nobody knows has each of them looked up. The limit is far above what an index
+/// A node that reports unknown pods has each of them looked up. The limit is far above what an index
 /// needs, and far below what a look at every node does.
 #[test]
 fn an_unknown_uid_costs_the_same_however_many_nodes_there_are() {
